@@ -57,6 +57,37 @@ pub struct Model {
 
 impl ActiveModelBehavior for ActiveModel {}
 
+impl Model {
+    /// A new, active account without a limit.
+    pub fn new(id: Uuid, team_id: Uuid, is_sub_account: bool, created_at: DateTimeUtc) -> Self {
+        Self {
+            id,
+            team_id,
+            is_sub_account,
+            name: String::new(),
+            status: AccountStatus::Active,
+            status_reason: None,
+            status_changed_at: None,
+            credit_limit_micros: None,
+            total_spent_micros: 0,
+            external_id: None,
+            metadata: None,
+            team_balance_visible: true,
+            search_text: String::new(),
+            quiet_from_minute: None,
+            quiet_to_minute: None,
+            quiet_time_zone: None,
+            cancel_until: None,
+            key_generation: 0,
+            quiet_check_after: None,
+            test_message_count: 0,
+            test_message_bytes: 0,
+            created_at,
+            updated_at: created_at,
+        }
+    }
+}
+
 crate::api_enum! {
     /// Status of an account.
     #[derive(DeriveActiveEnum)]

@@ -1,7 +1,9 @@
 //! The database migrations, for `SQLite` and `PostgreSQL`. A migration never changes after its release,
 //! and therefore uses nothing of the other crates.
 
-pub use sea_orm_migration::prelude::*;
+pub use sea_orm_migration::MigratorTrait;
+
+use prelude::*;
 
 mod m20261123_000001_teams_and_accounts;
 mod m20261123_000002_api_keys;
@@ -26,6 +28,7 @@ mod m20261201_000020_key_generations;
 mod m20261201_000021_busy_contacts;
 mod m20261201_000022_sub_account_counts;
 mod m20261201_000023_canonical_addresses;
+mod prelude;
 
 /// All migrations, oldest first.
 pub struct Migrator;

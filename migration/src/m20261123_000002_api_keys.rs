@@ -1,6 +1,6 @@
 //! API keys, which are looked up by the hash of the key. Only operator keys have no team and account.
 
-use sea_orm_migration::prelude::*;
+use crate::prelude::*;
 
 #[derive(DeriveMigrationName)]
 pub struct Migration;
@@ -8,58 +8,27 @@ pub struct Migration;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager
-            .create_table(
-                Table::create()
-                    .table("api_key")
-                    .col(ColumnDef::new("id").uuid().not_null().primary_key())
-                    .col(ColumnDef::new("team_id").uuid())
-                    .col(ColumnDef::new("account_id").uuid())
-                    .col(ColumnDef::new("role").text().not_null())
-                    .col(ColumnDef::new("name").text().not_null())
-                    .col(ColumnDef::new("hash").blob().not_null())
-                    .col(ColumnDef::new("prefix").text().not_null())
-                    .col(ColumnDef::new("last_four").text().not_null())
-                    .col(ColumnDef::new("environment").text().not_null())
-                    .col(ColumnDef::new("created_at").timestamp_with_time_zone().not_null())
-                    .col(ColumnDef::new("expires_at").timestamp_with_time_zone())
-                    .col(ColumnDef::new("grace_ends_at").timestamp_with_time_zone())
-                    .col(ColumnDef::new("revoked_at").timestamp_with_time_zone())
-                    .col(ColumnDef::new("last_used_at").timestamp_with_time_zone())
-                    .foreign_key(ForeignKey::create().from("api_key", "team_id").to("team", "id"))
-                    .foreign_key(
-                        ForeignKey::create().from("api_key", "account_id").to("account", "id"),
-                    )
-                    .check(Expr::cust("environment IN ('LIVE', 'TEST')"))
-                    .check(Expr::cust("role IN ('OPERATOR', 'MAIN_ACCOUNT', 'SUB_ACCOUNT')"))
-                    .check(Expr::cust("(role = 'OPERATOR') = (team_id IS NULL)"))
-                    .check(Expr::cust("(role = 'OPERATOR') = (account_id IS NULL)"))
-                    .to_owned(),
-            )
+        table("api_key")
+            .id()
+            .optional(Uuid, &["team_id", "account_id"])
+            .required(Text, &["role", "name"])
+            .required(Blob, &["hash"])
+            .required(Text, &["prefix", "last_four", "environment"])
+            .required(Timestamp, &["created_at"])
+            .optional(Timestamp, &["expires_at", "grace_ends_at", "revoked_at", "last_used_at"])
+            .references(&["team_id"], "team", &["id"])
+            .references(&["account_id"], "account", &["id"])
+            .check("environment IN ('LIVE', 'TEST')")
+            .check("role IN ('OPERATOR', 'MAIN_ACCOUNT', 'SUB_ACCOUNT')")
+            .check("(role = 'OPERATOR') = (team_id IS NULL)")
+            .check("(role = 'OPERATOR') = (account_id IS NULL)")
+            .create(manager)
             .await?;
-        manager
-            .create_index(
-                Index::create()
-                    .name("api_key_hash")
-                    .table("api_key")
-                    .col("hash")
-                    .unique()
-                    .to_owned(),
-            )
-            .await?;
-        manager
-            .create_index(
-                Index::create()
-                    .name("api_key_of_account")
-                    .table("api_key")
-                    .col("account_id")
-                    .col("id")
-                    .to_owned(),
-            )
-            .await
+        index("api_key_hash", "api_key", &["hash"]).unique().create(manager).await?;
+        index("api_key_of_account", "api_key", &["account_id", "id"]).create(manager).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.drop_table(Table::drop().table("api_key").to_owned()).await
+        drop_table(manager, "api_key").await
     }
 }

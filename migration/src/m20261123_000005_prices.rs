@@ -1,7 +1,9 @@
 //! Prices by channel and dial prefix, with a default list: round numbers in the range of carrier prices
 //! in 2026, to be replaced with `tollgate price import`.
 
-use sea_orm_migration::prelude::*;
+use sea_orm_migration::sea_orm::prelude::ChronoDateTimeUtc;
+
+use crate::prelude::*;
 
 #[derive(DeriveMigrationName)]
 pub struct Migration;
@@ -107,31 +109,21 @@ const SEEDED_AT: &str = "2026-11-23T00:00:00+00:00";
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager
-            .create_table(
-                Table::create()
-                    .table("price")
-                    .col(ColumnDef::new("channel").text().not_null())
-                    .col(ColumnDef::new("prefix").text().not_null())
-                    .col(ColumnDef::new("country").text())
-                    .col(ColumnDef::new("price_micros").big_integer().not_null())
-                    .col(ColumnDef::new("updated_at").timestamp_with_time_zone().not_null())
-                    .primary_key(Index::create().col("channel").col("prefix"))
-                    .check(Expr::cust("price_micros BETWEEN 0 AND 1000000000000000"))
-                    .check(Expr::cust("channel IN ('SMS', 'EMAIL', 'WHATSAPP', 'TELEGRAM')"))
-                    .to_owned(),
-            )
+        table("price")
+            .required(Text, &["channel", "prefix"])
+            .optional(Text, &["country"])
+            .required(BigInteger, &["price_micros"])
+            .required(Timestamp, &["updated_at"])
+            .primary_key(&["channel", "prefix"])
+            .check("price_micros BETWEEN 0 AND 1000000000000000")
+            .check("channel IN ('SMS', 'EMAIL', 'WHATSAPP', 'TELEGRAM')")
+            .create(manager)
             .await?;
-
-        let seeded_at = chrono_utc(SEEDED_AT);
+        let seeded_at: ChronoDateTimeUtc =
+            SEEDED_AT.parse().expect("SEEDED_AT is written in RFC 3339");
         let mut insert = Query::insert();
-        insert.into_table("price").columns([
-            "channel",
-            "prefix",
-            "country",
-            "price_micros",
-            "updated_at",
-        ]);
+        let columns = ["channel", "prefix", "country", "price_micros", "updated_at"];
+        insert.into_table("price").columns(columns);
         for &(prefix, country, sms_micros, whatsapp_micros) in BY_PREFIX {
             for (channel, micros) in [("SMS", sms_micros), ("WHATSAPP", whatsapp_micros)] {
                 insert.values_panic([
@@ -156,10 +148,6 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.drop_table(Table::drop().table("price").to_owned()).await
+        drop_table(manager, "price").await
     }
-}
-
-fn chrono_utc(text: &str) -> sea_orm_migration::sea_orm::prelude::ChronoDateTimeUtc {
-    text.parse().expect("SEEDED_AT is written in RFC 3339")
 }

@@ -1,6 +1,6 @@
 //! Opt-outs, unique per account, channel and address. Every send looks for one by these columns.
 
-use sea_orm_migration::prelude::*;
+use crate::prelude::*;
 
 #[derive(DeriveMigrationName)]
 pub struct Migration;
@@ -8,52 +8,24 @@ pub struct Migration;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager
-            .create_table(
-                Table::create()
-                    .table("opt_out")
-                    .col(ColumnDef::new("id").uuid().not_null().primary_key())
-                    .col(ColumnDef::new("team_id").uuid().not_null())
-                    .col(ColumnDef::new("account_id").uuid().not_null())
-                    .col(ColumnDef::new("channel").text().not_null())
-                    .col(ColumnDef::new("address").text().not_null())
-                    .col(ColumnDef::new("source").text().not_null())
-                    .col(ColumnDef::new("reason").text())
-                    .col(ColumnDef::new("created_at").timestamp_with_time_zone().not_null())
-                    .foreign_key(
-                        ForeignKey::create().from("opt_out", "account_id").to("account", "id"),
-                    )
-                    .check(Expr::cust("channel IN ('SMS', 'EMAIL', 'WHATSAPP', 'TELEGRAM')"))
-                    .check(Expr::cust("address <> ''"))
-                    .check(Expr::cust("source IN ('API', 'IMPORT', 'INBOUND')"))
-                    .to_owned(),
-            )
+        table("opt_out")
+            .id()
+            .required(Uuid, &["team_id", "account_id"])
+            .required(Text, &["channel", "address", "source"])
+            .optional(Text, &["reason"])
+            .required(Timestamp, &["created_at"])
+            .references(&["account_id"], "account", &["id"])
+            .check("channel IN ('SMS', 'EMAIL', 'WHATSAPP', 'TELEGRAM')")
+            .check("address <> ''")
+            .check("source IN ('API', 'IMPORT', 'INBOUND')")
+            .create(manager)
             .await?;
-        manager
-            .create_index(
-                Index::create()
-                    .name("opt_out_unique")
-                    .table("opt_out")
-                    .col("account_id")
-                    .col("channel")
-                    .col("address")
-                    .unique()
-                    .to_owned(),
-            )
-            .await?;
-        manager
-            .create_index(
-                Index::create()
-                    .name("opt_out_of_account")
-                    .table("opt_out")
-                    .col("account_id")
-                    .col("id")
-                    .to_owned(),
-            )
-            .await
+        let address = ["account_id", "channel", "address"];
+        index("opt_out_unique", "opt_out", &address).unique().create(manager).await?;
+        index("opt_out_of_account", "opt_out", &["account_id", "id"]).create(manager).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.drop_table(Table::drop().table("opt_out").to_owned()).await
+        drop_table(manager, "opt_out").await
     }
 }

@@ -1,7 +1,7 @@
 //! Restricts the index of the ledger's idempotency keys to entries that have one. Charges, the most
 //! frequent entries, have none.
 
-use sea_orm_migration::prelude::*;
+use crate::prelude::*;
 
 #[derive(DeriveMigrationName)]
 pub struct Migration;
@@ -11,27 +11,16 @@ const INDEX: &str = "ledger_entry_idempotency_key";
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        drop_index(manager).await?;
-        let has_key = Expr::cust("idempotency_key IS NOT NULL");
-        manager.create_index(index().and_where(has_key).to_owned()).await
+        drop_index(manager, "ledger_entry", INDEX).await?;
+        new_index().only("idempotency_key IS NOT NULL").create(manager).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        drop_index(manager).await?;
-        manager.create_index(index()).await
+        drop_index(manager, "ledger_entry", INDEX).await?;
+        new_index().create(manager).await
     }
 }
 
-async fn drop_index(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
-    manager.drop_index(Index::drop().name(INDEX).table("ledger_entry").to_owned()).await
-}
-
-fn index() -> IndexCreateStatement {
-    Index::create()
-        .name(INDEX)
-        .table("ledger_entry")
-        .col("team_id")
-        .col("idempotency_key")
-        .unique()
-        .to_owned()
+fn new_index() -> NewIndex {
+    index(INDEX, "ledger_entry", &["team_id", "idempotency_key"]).unique()
 }

@@ -1,71 +1,39 @@
 //! Indexes for the filters and orders of lists. A send updates only one of them, `message_to_recipient`:
 //! the others do not contain ordinary messages and charges.
 
-use sea_orm_migration::prelude::*;
+use crate::prelude::*;
 
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
-struct NewIndex {
-    name: &'static str,
-    table: &'static str,
-    columns: &'static [&'static str],
-    only: Option<&'static str>,
-}
-
-const INDEXES: [NewIndex; 5] = [
-    NewIndex {
-        name: "message_to_recipient",
-        table: "message",
-        columns: &["account_id", "environment", "recipient", "id"],
-        only: None,
-    },
-    NewIndex {
-        name: "message_of_rare_status",
-        table: "message",
-        columns: &["account_id", "environment", "id"],
-        only: Some("status NOT IN ('QUEUED', 'SENDING', 'SENT', 'DELIVERED')"),
-    },
-    NewIndex {
-        name: "ledger_entry_of_team_but_charges",
-        table: "ledger_entry",
-        columns: &["team_id", "id"],
-        only: Some("kind <> 'CHARGE'"),
-    },
-    NewIndex {
-        name: "ledger_entry_of_account_but_charges",
-        table: "ledger_entry",
-        columns: &["account_id", "id"],
-        only: Some("kind <> 'CHARGE'"),
-    },
-    NewIndex {
-        name: "account_by_name",
-        table: "account",
-        columns: &["team_id", "search_text", "id"],
-        only: None,
-    },
-];
-
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for NewIndex { name, table, columns, only } in INDEXES {
-            let mut index = Index::create();
-            index.name(name).table(table);
-            for column in columns {
-                index.col(*column);
-            }
-            if let Some(only) = only {
-                index.and_where(Expr::cust(only));
-            }
-            manager.create_index(index).await?;
+        let recipient = ["account_id", "environment", "recipient", "id"];
+        index("message_to_recipient", "message", &recipient).create(manager).await?;
+        index("message_of_rare_status", "message", &["account_id", "environment", "id"])
+            .only("status NOT IN ('QUEUED', 'SENDING', 'SENT', 'DELIVERED')")
+            .create(manager)
+            .await?;
+        for but_charges in [
+            index("ledger_entry_of_team_but_charges", "ledger_entry", &["team_id", "id"]),
+            index("ledger_entry_of_account_but_charges", "ledger_entry", &["account_id", "id"]),
+        ] {
+            but_charges.only("kind <> 'CHARGE'").create(manager).await?;
         }
-        Ok(())
+        let by_name = ["team_id", "search_text", "id"];
+        index("account_by_name", "account", &by_name).create(manager).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for NewIndex { name, table, .. } in INDEXES {
-            manager.drop_index(Index::drop().name(name).table(table).to_owned()).await?;
+        for (table, name) in [
+            ("message", "message_to_recipient"),
+            ("message", "message_of_rare_status"),
+            ("ledger_entry", "ledger_entry_of_team_but_charges"),
+            ("ledger_entry", "ledger_entry_of_account_but_charges"),
+            ("account", "account_by_name"),
+        ] {
+            drop_index(manager, table, name).await?;
         }
         Ok(())
     }

@@ -8,11 +8,10 @@
 //!   several opt-outs of a mailbox one is kept: the oldest, if they differ only in case.
 //! - Messages with an erased recipient lose the hash of their input, which could reveal the recipient.
 
-use sea_orm_migration::{
-    prelude::*,
-    sea_orm::{DbBackend, Statement, prelude::Uuid},
-};
+use sea_orm_migration::sea_orm::{Statement, prelude::Uuid};
 use unicode_normalization::UnicodeNormalization as _;
+
+use crate::prelude::*;
 
 #[derive(DeriveMigrationName)]
 pub struct Migration;
@@ -50,9 +49,7 @@ impl MigrationTrait for Migration {
              CHECK (count = 1 OR (count > 1 AND outcome = 'REFUSED'))",
         )
         .await?;
-        let mut index = Index::create();
-        index.name(INDEX).table("audit_entry").col("account_id").col("is_private").col("id");
-        manager.create_index(index).await?;
+        index(INDEX, "audit_entry", &["account_id", "is_private", "id"]).create(manager).await?;
         let row = |row: &str| FIXED.map(|column| format!("{row}.\"{column}\"")).join(", ");
         let same = match backend {
             DbBackend::Postgres => "IS NOT DISTINCT FROM",
@@ -80,25 +77,20 @@ impl MigrationTrait for Migration {
                 ),
             ],
         };
-        for statement in triggers {
-            db.execute_unprepared(&statement).await?;
-        }
-        let mut charged_at = ColumnDef::new("charged_at");
-        charged_at.timestamp_with_time_zone().not_null().default("1970-01-01T00:00:00+00:00");
-        let numbers = Table::alter().table("phone_number").add_column(charged_at).to_owned();
-        manager.alter_table(numbers).await?;
+        run(manager, &triggers).await?;
+        let mut charged_at = column(Timestamp, "charged_at");
+        charged_at.not_null().default("1970-01-01T00:00:00+00:00");
+        add_column(manager, "phone_number", &mut charged_at).await?;
         let nothing = match backend {
             DbBackend::Postgres => "''",
             _ => "x''",
         };
         let erased = format!("UPDATE message SET input_hash = {nothing} WHERE recipient = ''");
         db.execute_unprepared(&erased).await?;
-        fold_opt_outs(db, backend).await?;
-        Ok(())
+        fold_opt_outs(db, backend).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let db = manager.get_connection();
         let triggers: &[&str] = match manager.get_database_backend() {
             DbBackend::Postgres => &[
                 "DROP TRIGGER audit_entry_only_counts ON audit_entry",
@@ -112,13 +104,13 @@ impl MigrationTrait for Migration {
                  BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END",
             ],
         };
-        for statement in triggers {
-            db.execute_unprepared(statement).await?;
-        }
-        manager.drop_index(Index::drop().name(INDEX).table("audit_entry").to_owned()).await?;
-        db.execute_unprepared("ALTER TABLE audit_entry DROP COLUMN count").await?;
-        db.execute_unprepared("ALTER TABLE phone_number DROP COLUMN charged_at").await?;
-        Ok(())
+        run(manager, triggers).await?;
+        drop_index(manager, "audit_entry", INDEX).await?;
+        let columns = [
+            "ALTER TABLE audit_entry DROP COLUMN count",
+            "ALTER TABLE phone_number DROP COLUMN charged_at",
+        ];
+        run(manager, &columns).await
     }
 }
 

@@ -2,7 +2,7 @@
 //! accepted with such a key are canceled. Messages that were accepted after a reactivation are not, even
 //! if clocks differ.
 
-use sea_orm_migration::prelude::*;
+use crate::prelude::*;
 
 #[derive(DeriveMigrationName)]
 pub struct Migration;
@@ -10,25 +10,23 @@ pub struct Migration;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let mut is_retired = ColumnDef::new("is_retired");
-        // A retired key is always revoked.
-        is_retired
-            .boolean()
-            .not_null()
-            .default(false)
-            .check(Expr::cust("NOT is_retired OR revoked_at IS NOT NULL"));
-        let add = Table::alter().table("api_key").add_column(is_retired).to_owned();
-        manager.alter_table(add).await?;
+        add_is_retired(manager).await?;
         // Deactivations that are still being applied. A key that was created since has a greater id than
         // the newest message of that time.
         let retire = "UPDATE api_key SET is_retired = TRUE WHERE revoked_at IS NOT NULL AND EXISTS ( \
                       SELECT 1 FROM account a WHERE a.id = api_key.account_id AND a.cancel_until >= api_key.id)";
-        manager.get_connection().execute_unprepared(retire).await?;
-        Ok(())
+        run(manager, &[retire]).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let drop = Table::alter().table("api_key").drop_column("is_retired").to_owned();
-        manager.alter_table(drop).await
+        drop_columns(manager, "api_key", &["is_retired"]).await
     }
+}
+
+pub async fn add_is_retired(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    let mut is_retired = column(Boolean, "is_retired");
+    // A retired key is always revoked.
+    let is_revoked = Expr::cust("NOT is_retired OR revoked_at IS NOT NULL");
+    is_retired.not_null().default(false).check(is_revoked);
+    add_column(manager, "api_key", &mut is_retired).await
 }

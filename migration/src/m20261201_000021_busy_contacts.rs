@@ -1,7 +1,7 @@
 //! A contact records that it is being erased or merged. These changes have several steps, between which
 //! the contact must not be changed otherwise.
 
-use sea_orm_migration::prelude::*;
+use crate::prelude::*;
 
 #[derive(DeriveMigrationName)]
 pub struct Migration;
@@ -9,14 +9,10 @@ pub struct Migration;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let mut busy_with = ColumnDef::new("busy_with");
-        busy_with.uuid();
-        manager.alter_table(Table::alter().table("contact").add_column(busy_with).to_owned()).await
+        add_column(manager, "contact", &mut column(Uuid, "busy_with")).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager
-            .alter_table(Table::alter().table("contact").drop_column("busy_with").to_owned())
-            .await
+        drop_columns(manager, "contact", &["busy_with"]).await
     }
 }

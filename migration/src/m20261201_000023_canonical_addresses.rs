@@ -2,11 +2,10 @@
 //! quotation marks and with the domain in ASCII (IDNA). If a contact of the account already has the
 //! canonical address, another spelling of it is kept.
 
-use sea_orm_migration::{
-    prelude::*,
-    sea_orm::{DbBackend, Statement, prelude::Uuid},
-};
+use sea_orm_migration::sea_orm::{Statement, prelude::Uuid};
 use unicode_normalization::UnicodeNormalization as _;
+
+use crate::prelude::*;
 
 #[derive(DeriveMigrationName)]
 pub struct Migration;

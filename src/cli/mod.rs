@@ -1,9 +1,15 @@
 //! The command line. Results go to standard output, logs to standard error. Exit codes: 0 success, 1 drift found by
 //! `reconcile`, 2 any other failure.
 
-use std::{io, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use entity::audit_entry::AuditAction;
 use sea_orm::DbBackend;
@@ -105,6 +111,18 @@ enum Command {
     /// Check balances, totals and usage against the ledger. The exit code is 0 if they agree and 1 if not.
     #[command(visible_alias = "audit")]
     Reconcile(ReconcileArgs),
+}
+
+/// Reads a CSV file that contains a list. The error has all its problems.
+fn read_list<R>(
+    file: &Path,
+    name: &str,
+    read_csv: impl FnOnce(File) -> Result<Vec<R>, Vec<String>>,
+) -> anyhow::Result<Vec<R>> {
+    let shown = file.display();
+    let opened = File::open(file).with_context(|| format!("cannot read {shown}"))?;
+    read_csv(opened)
+        .map_err(|problems| anyhow!("{shown} is not a valid {name}:\n  {}", problems.join("\n  ")))
 }
 
 #[derive(Args, Clone, Copy)]

@@ -1,8 +1,8 @@
 //! `tollgate number`: imports and lists the inventory of phone numbers, and withdraws numbers from it.
 
-use std::{fs::File, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Subcommand;
 use entity::{
     audit_entry::AuditAction,
@@ -11,7 +11,7 @@ use entity::{
 };
 use sea_orm::ActiveEnum;
 
-use super::{DatabaseArgs, output::print_line, record_refusal};
+use super::{DatabaseArgs, output::print_line, read_list, record_refusal};
 use crate::domain::{
     caller::OperatorCaller,
     phone_number::{
@@ -55,18 +55,7 @@ pub async fn run(command: NumberCommand) -> anyhow::Result<ExitCode> {
     let operator = OperatorCaller::on_the_command_line();
     match command {
         NumberCommand::Import { database, file, commit } => {
-            let opened =
-                File::open(&file).with_context(|| format!("cannot read {}", file.display()))?;
-            let rows = match inventory_import::read_csv(opened) {
-                Ok(rows) => rows,
-                Err(problems) => {
-                    bail!(
-                        "{} is not a valid list of numbers:\n  {}",
-                        file.display(),
-                        problems.join("\n  ")
-                    )
-                }
-            };
+            let rows = read_list(&file, "list of numbers", inventory_import::read_csv)?;
             let app = database.app().await?;
             let diff = inventory_import::diff(&app, rows).await?;
             for row in &diff.added {

@@ -1,12 +1,11 @@
 //! `tollgate price`: imports and lists the price list as CSV.
 
-use std::{fs::File, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Context, bail};
 use clap::Subcommand;
 use sea_orm::ActiveEnum;
 
-use super::{DatabaseArgs, output::print_line};
+use super::{DatabaseArgs, output::print_line, read_list};
 use crate::{
     domain::{
         billing::{
@@ -45,18 +44,7 @@ pub enum PriceCommand {
 pub async fn run(command: PriceCommand) -> anyhow::Result<ExitCode> {
     match command {
         PriceCommand::Import { database, file, commit } => {
-            let opened =
-                File::open(&file).with_context(|| format!("cannot read {}", file.display()))?;
-            let rows = match price_import::read_csv(opened) {
-                Ok(rows) => rows,
-                Err(problems) => {
-                    bail!(
-                        "{} is not a valid price list:\n  {}",
-                        file.display(),
-                        problems.join("\n  ")
-                    )
-                }
-            };
+            let rows = read_list(&file, "price list", price_import::read_csv)?;
             let app = database.app().await?;
             let diff = price_import::diff(&app, &rows).await?;
             for row in &diff.added {

@@ -1,7 +1,7 @@
 //! Reading CSV files on the command line. The size of a file and of its rows is limited, each column is named once,
 //! and line numbers are those that an editor shows.
 
-use std::io::Read;
+use std::{collections::HashMap, hash::Hash, io::Read};
 
 use csv::{ErrorKind, StringRecord, Trim};
 use csv_core::ReadRecordResult;
@@ -53,7 +53,7 @@ impl<'b> Rows<'b> {
     }
 
     /// The positions of these columns; the header must name each once.
-    pub fn columns<const N: usize>(&self, names: [&str; N]) -> Result<[usize; N], String> {
+    fn columns<const N: usize>(&self, names: [&str; N]) -> Result<[usize; N], String> {
         let mut positions = [0; N];
         for (position, name) in positions.iter_mut().zip(names) {
             let mut matches = self.header.iter().enumerate().filter(|(_, column)| *column == name);
@@ -150,13 +150,61 @@ pub fn duplicate_column(column: &str) -> String {
     format!("duplicate column {column:?} in the first line")
 }
 
+/// How a file is read whose rows have a unique key.
+pub struct ListFormat<const N: usize> {
+    pub columns: [&'static str; N],
+    pub rows_max: usize,
+    /// The problem of a row beyond the maximum.
+    pub too_many: String,
+    /// The name of the key.
+    pub key: &'static str,
+    /// The problem of a file without rows.
+    pub no_rows: &'static str,
+}
+
+impl<const N: usize> ListFormat<N> {
+    /// Reads all rows, or all problems, each with its line number.
+    pub fn read<R, K: Eq + Hash>(
+        &self,
+        file: impl Read,
+        read_row: impl Fn([&str; N]) -> Result<R, String>,
+        key_of: impl Fn(&R) -> K,
+    ) -> Result<Vec<R>, Vec<String>> {
+        let bytes = read(file).map_err(|problem| vec![problem])?;
+        let mut lines = Rows::of(&bytes, Trim::All).map_err(|problem| vec![problem])?;
+        let columns = lines.columns(self.columns).map_err(|problem| vec![problem])?;
+        let mut rows = Vec::new();
+        let mut problems = Problems::default();
+        let mut seen = HashMap::new();
+        for (line, record) in &mut lines {
+            let row = record
+                .and_then(|record| read_row(columns.map(|at| record.get(at).unwrap_or_default())));
+            let row = row.and_then(|row| {
+                if rows.len() == self.rows_max {
+                    return Err(self.too_many.clone());
+                }
+                if let Some(earlier) = seen.insert(key_of(&row), line) {
+                    return Err(format!("duplicate {} (first on line {earlier})", self.key));
+                }
+                Ok(row)
+            });
+            match row {
+                Ok(row) => rows.push(row),
+                Err(problem) if problems.add(line, &problem) && rows.len() < self.rows_max => {}
+                Err(_) => break,
+            }
+        }
+        problems.or(rows, self.no_rows)
+    }
+}
+
 /// The problems of a file, up to [`PROBLEMS_MAX`].
 #[derive(Default)]
-pub struct Problems(Vec<String>);
+struct Problems(Vec<String>);
 
 impl Problems {
     /// Adds a problem of a line. Returns false when the maximum is reached and the rest of the file is not read.
-    pub fn add(&mut self, line: u64, problem: &str) -> bool {
+    fn add(&mut self, line: u64, problem: &str) -> bool {
         self.0.push(format!("line {line}: {problem}"));
         let has_capacity = self.0.len() < PROBLEMS_MAX;
         if !has_capacity {
@@ -166,7 +214,7 @@ impl Problems {
     }
 
     /// The rows, or the problems if there are any. A file without rows has the problem `no_rows`.
-    pub fn or<T>(self, rows: Vec<T>, no_rows: &str) -> Result<Vec<T>, Vec<String>> {
+    fn or<T>(self, rows: Vec<T>, no_rows: &str) -> Result<Vec<T>, Vec<String>> {
         match (rows.is_empty(), self.0.is_empty()) {
             (_, false) => Err(self.0),
             (true, true) => Err(vec![no_rows.to_owned()]),

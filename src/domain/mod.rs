@@ -34,6 +34,7 @@ pub mod template;
 pub mod validate;
 pub mod write_rate;
 
+use crate::db::is_unique_violation;
 pub use crate::fault::{Fault, Unavailable};
 
 /// A refusal that the caller can act on.
@@ -72,6 +73,17 @@ pub fn refused<C>(
     message: impl Into<Cow<'static, str>>,
 ) -> Failure<C> {
     Failure::Refused(Refusal { code, message: message.into(), field })
+}
+
+/// The refusal of a write that violates a unique index, which decides between simultaneous calls. Other errors are
+/// faults.
+pub fn refused_if_taken<C>(
+    error: DbErr,
+    code: C,
+    field: &'static [&'static str],
+    message: &'static str,
+) -> Failure<C> {
+    if is_unique_violation(&error) { refused(code, field, message) } else { error.into() }
 }
 
 /// Separates a fault, which ends the whole call, from a refusal, which concerns only one item of it.

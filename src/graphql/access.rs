@@ -87,6 +87,8 @@ pub fn operator(ctx: &Context<'_>) -> bool {
     seen_by(ctx, &[Role::Operator])
 }
 
+type Loaded<K> = <Rows as Loader<K>>::Value;
+
 /// Access to the request's data for resolvers.
 pub trait ContextExt {
     fn app(&self) -> Result<&Arc<App>, Fault>;
@@ -108,9 +110,14 @@ pub trait ContextExt {
     }
     /// Loads rows by id, batched over the request.
     fn rows(&self) -> Result<&DataLoader<Rows>>;
-    /// Loads the row with an id, if it exists. Each field gets its own copy, and each copy counts
-    /// against the memory reservation.
-    fn row<K, V>(&self, key: K) -> impl Future<Output = Result<Option<V>>> + Send
+    /// Loads the value of a key, if there is a key and it has a value.
+    fn load<K>(&self, key: Option<K>) -> impl Future<Output = Result<Option<Loaded<K>>>> + Send
+    where
+        K: Send + Sync + Hash + Eq + Clone + 'static,
+        Rows: Loader<K, Error = Arc<Fault>>;
+    /// Loads the row with an id, if there is an id and it exists. Each field gets its own copy, and
+    /// each copy counts against the memory reservation.
+    fn row<K, V>(&self, key: Option<K>) -> impl Future<Output = Result<Option<V>>> + Send
     where
         K: Send + Sync + Hash + Eq + Clone + 'static,
         V: TextBytes + Clone + Send + Sync + 'static,
@@ -138,13 +145,24 @@ impl ContextExt for Context<'_> {
         self.data::<DataLoader<Rows>>()
     }
 
-    async fn row<K, V>(&self, key: K) -> Result<Option<V>>
+    async fn load<K>(&self, key: Option<K>) -> Result<Option<Loaded<K>>>
+    where
+        K: Send + Sync + Hash + Eq + Clone + 'static,
+        Rows: Loader<K, Error = Arc<Fault>>,
+    {
+        match key {
+            Some(key) => Ok(self.rows()?.load_one(key).await?),
+            None => Ok(None),
+        }
+    }
+
+    async fn row<K, V>(&self, key: Option<K>) -> Result<Option<V>>
     where
         K: Send + Sync + Hash + Eq + Clone + 'static,
         V: TextBytes + Clone + Send + Sync + 'static,
         Rows: Loader<K, Value = Arc<V>, Error = Arc<Fault>>,
     {
-        let Some(found) = self.rows()?.load_one(key).await? else { return Ok(None) };
+        let Some(found) = self.load(key).await? else { return Ok(None) };
         // Copied only now, because thousands of fields may have requested it.
         self.reservation()?.take(found.bytes())?;
         Ok(Some(Arc::unwrap_or_clone(found)))

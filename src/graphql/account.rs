@@ -10,7 +10,7 @@ use super::{
     connection::{List, list, page_args},
     enums::{AccountStatus, BlockReason},
     input::DateRange,
-    loaders::{KeysOf, TeamId, UsageOf},
+    loaders::{AccountId, KeysOf, TeamId, UsageOf},
     message::quiet_hours::QuietHours,
     scalars::{CURRENCY, Cents, DateTime, JsonObject},
     team::Team,
@@ -118,7 +118,7 @@ impl Account {
             range: range.map(Into::into),
             group_by: domain_dimensions(group_by),
         };
-        let usage = ctx.rows()?.load_one(question).await?;
+        let usage = ctx.load(Some(question)).await?;
         Ok(Usage(usage.ok_or(Fault::Broken("usage answers every account asked for"))??))
     }
 
@@ -146,23 +146,9 @@ impl Account {
     /// API keys of the account, newest first, including revoked ones. The keys themselves are never
     /// shown. Requires a key of the main account.
     #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
-    async fn api_keys(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(
-            desc = "Number of items to return from the start of the list (0 to 100, default 20)."
-        )]
-        first: Option<i32>,
-        #[graphql(desc = "Return only items after this cursor.")] after: Option<String>,
-        #[graphql(
-            desc = "Number of items to return from the end of the list (0 to 100), instead of \
-                    first."
-        )]
-        last: Option<i32>,
-        #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
-    ) -> Result<List<ApiKey>> {
-        let page = page_args(ctx, first, after, last, before)?;
-        let page = ctx.rows()?.load_one(KeysOf { account_id: self.0.id, page }).await?;
+    async fn api_keys(&self, ctx: &Context<'_>) -> Result<List<ApiKey>> {
+        let keys = KeysOf { account_id: self.0.id, page: page_args(ctx)? };
+        let page = ctx.load(Some(keys)).await?;
         let page =
             page.ok_or(Fault::Broken("a page of keys answers every account asked for"))??;
         Ok(list(page, ApiKey))
@@ -181,10 +167,22 @@ impl Account {
 
 impl Account {
     async fn reasons(&self, ctx: &Context<'_>) -> Result<Vec<domain::account::BlockReason>> {
-        let team = ctx.rows()?.load_one(TeamId(self.0.team_id)).await?;
+        let team = ctx.load(Some(TeamId(self.0.team_id))).await?;
         let team = team.ok_or(Fault::Broken("an account's team exists"))?;
         Ok(blocked_by(&self.0, Micros::from_db(team.balance_micros)))
     }
+}
+
+/// A balance of the team, unless the main account hides it from the caller.
+pub async fn balance_if_visible(ctx: &Context<'_>, micros: i64) -> Result<Option<Cents>> {
+    let is_visible = match ctx.account() {
+        Ok(caller) if caller.is_sub_account => {
+            let own = ctx.row(Some(AccountId(caller.account_id))).await?;
+            own.is_some_and(|own| own.team_balance_visible)
+        }
+        _ => true,
+    };
+    Ok(is_visible.then(|| Micros::from_db(micros).into()))
 }
 
 /// Sorted, and without duplicates.

@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
-use async_graphql::{Context, Object, OutputType, Result, SimpleObject, TypeName};
+use async_graphql::{
+    Context, Object, OutputType, Result, SimpleObject, TypeName,
+    registry::{Deprecation, MetaField, MetaInputValue, MetaType, Registry},
+};
 
 use crate::domain::page::{Cursor, Page, PageArgs, check_cursor};
 
@@ -101,14 +104,53 @@ impl<N: OutputType> ListEdge<N> {
     }
 }
 
-/// The arguments of a connection field. The total is requested if the field selects `totalCount`.
-pub fn page_args(
-    ctx: &Context<'_>,
-    first: Option<i32>,
-    after: Option<String>,
-    last: Option<i32>,
-    before: Option<String>,
-) -> Result<PageArgs> {
+/// The arguments that each field with a connection has, after its own: name, type, description.
+const PAGE_ARGS: [(&str, &str, &str); 4] = [
+    (
+        "first",
+        "Int",
+        "Number of items to return from the start of the list (0 to 100, default 20).",
+    ),
+    ("after", "String", "Return only items after this cursor."),
+    (
+        "last",
+        "Int",
+        "Number of items to return from the end of the list (0 to 100), instead of first.",
+    ),
+    ("before", "String", "Return only items before this cursor."),
+];
+
+/// Adds [`PAGE_ARGS`] to the fields that return a connection.
+pub fn add_page_args(registry: &mut Registry) {
+    for of_type in registry.types.values_mut() {
+        let MetaType::Object { fields, .. } = of_type else { continue };
+        let is_connection = |field: &&mut MetaField| field.ty.ends_with("Connection!");
+        for field in fields.values_mut().filter(is_connection) {
+            field.args.extend(PAGE_ARGS.map(|(name, of_type, description)| {
+                let arg = MetaInputValue {
+                    name: name.to_owned(),
+                    description: Some(description.to_owned()),
+                    ty: of_type.to_owned(),
+                    deprecation: Deprecation::NoDeprecated,
+                    default_value: None,
+                    visible: None,
+                    inaccessible: false,
+                    tags: vec![],
+                    is_secret: false,
+                    directive_invocations: vec![],
+                };
+                (name.to_owned(), arg)
+            }));
+        }
+    }
+}
+
+/// The values of [`PAGE_ARGS`]. The total is requested if the field selects `totalCount`.
+pub fn page_args(ctx: &Context<'_>) -> Result<PageArgs> {
+    let (_, first) = ctx.param_value("first", None)?;
+    let (_, after): (_, Option<String>) = ctx.param_value("after", None)?;
+    let (_, last) = ctx.param_value("last", None)?;
+    let (_, before): (_, Option<String>) = ctx.param_value("before", None)?;
     // Before the arguments are copied for each of many accounts.
     for cursor in [&after, &before].into_iter().flatten() {
         check_cursor(cursor)?;

@@ -13,7 +13,7 @@ use futures_util::future::BoxFuture;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::execution::text_size::TextBytes as _;
+use super::execution::text_size::TextBytes;
 use crate::{
     app::App,
     domain::{
@@ -47,28 +47,129 @@ pub fn spawn(batch: BoxFuture<'static, ()>) -> JoinHandle<()> {
     })
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct TeamId(pub Uuid);
+/// Declares a key that contains an id, and how the values of many ids are loaded:
+/// `by_id! { KEY => VALUE, |ROWS, IDS| EXPRESSION }`. The expression has a map from ids to values.
+macro_rules! by_id {
+    ($(#[$doc:meta])* $key:ident => $value:ty, |$rows:ident, $ids:ident| $loaded:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash)]
+        pub struct $key(pub Uuid);
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct AccountId(pub Uuid);
+        impl Loader<$key> for Rows {
+            type Value = $value;
+            type Error = Arc<Fault>;
 
-/// The main account of a team.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct MainAccountOf(pub Uuid);
+            async fn load(&self, keys: &[$key]) -> Result<HashMap<$key, $value>, Arc<Fault>> {
+                let $rows = self;
+                let $ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+                let loaded: HashMap<Uuid, $value> = $loaded;
+                Ok(loaded.into_iter().map(|(id, value)| ($key(id), value)).collect())
+            }
+        }
+    };
+}
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct MessageId(pub Uuid);
+by_id! {
+    /// The id of a team.
+    TeamId => team::Model,
+    |rows, ids| domain::team::find_many(&rows.app, &rows.caller, &ids).await?
+}
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ContactId(pub Uuid);
+by_id! {
+    /// The id of an account.
+    AccountId => Arc<account::Model>,
+    |rows, ids| rows.shared(domain::account::find_many(&rows.app, &rows.caller, &ids).await?)?
+}
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct PhoneNumberId(pub Uuid);
+by_id! {
+    /// The team whose main account is loaded.
+    MainAccountOf => Arc<account::Model>,
+    |rows, ids| rows.shared(domain::account::find_main(&rows.app, &rows.caller, &ids).await?)?
+}
 
-/// The addresses of a contact.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct AddressesOf(pub Uuid);
+by_id! {
+    /// The id of a message of the caller's account and environment.
+    MessageId => Arc<message::Model>,
+    |rows, ids| match rows.caller.account() {
+        Ok(account) => shared(
+            domain::message::list::find_many(&rows.app, &account, &ids, &rows.reservation).await?,
+        ),
+        Err(_) => HashMap::new(),
+    }
+}
+
+by_id! {
+    /// The id of a contact of the caller's account.
+    ContactId => Arc<contact::Model>,
+    |rows, ids| match rows.caller.account() {
+        Ok(account) => {
+            rows.shared(domain::contact::list::find_many(&rows.app, &account, &ids).await?)?
+        }
+        Err(_) => HashMap::new(),
+    }
+}
+
+by_id! {
+    /// The contact whose addresses are loaded.
+    AddressesOf => Vec<contact_address::Model>,
+    |rows, ids| {
+        let owner = (&rows.caller.account()?).into();
+        domain::contact::list::addresses_of(&rows.app, owner, &ids).await?
+    }
+}
+
+by_id! {
+    /// The contact whose tags are loaded.
+    TagsOf => Arc<Vec<String>>,
+    |rows, ids| {
+        let owner = (&rows.caller.account()?).into();
+        rows.shared(domain::contact::list::tags_of(&rows.app, owner, &ids).await?)?
+    }
+}
+
+by_id! {
+    /// The id of a phone number of the caller's account.
+    PhoneNumberId => phone_number::Model,
+    |rows, ids| match rows.caller.account() {
+        Ok(account) => domain::phone_number::list::find_many(&rows.app, &account, &ids).await?,
+        Err(_) => HashMap::new(),
+    }
+}
+
+by_id! {
+    /// The id of a sender of the caller's account.
+    SenderId => sender::Model,
+    |rows, ids| match rows.caller.account() {
+        Ok(account) => domain::sender::list::find_many(&rows.app, &account, &ids).await?,
+        Err(_) => HashMap::new(),
+    }
+}
+
+by_id! {
+    /// The phone number whose sender is loaded.
+    SenderOf => sender::Model,
+    |rows, ids| match rows.caller.account() {
+        Ok(account) => domain::sender::list::find_by_numbers(&rows.app, &account, &ids).await?,
+        Err(_) => HashMap::new(),
+    }
+}
+
+by_id! {
+    /// The id of a template of the caller's account.
+    TemplateId => Arc<template::Model>,
+    |rows, ids| match rows.caller.account() {
+        Ok(account) => shared(
+            domain::template::list::find_many(&rows.app, &account, &ids, &rows.reservation).await?,
+        ),
+        Err(_) => HashMap::new(),
+    }
+}
+
+by_id! {
+    /// The id of an API key of the caller's team. Only operators find operator keys.
+    KeyId => api_key::Model,
+    |rows, ids| domain::api_key::list::find_many(&rows.app, &rows.caller, &ids).await?
+}
 
 /// The opt-out of an address from the messages of the caller's account.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -76,25 +177,6 @@ pub struct OptOutOf {
     pub channel: Channel,
     pub address: String,
 }
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct TemplateId(pub Uuid);
-
-/// The tags of a contact.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct TagsOf(pub Uuid);
-
-/// A sender.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct SenderId(pub Uuid);
-
-/// The sender that uses a phone number.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct SenderOf(pub Uuid);
-
-/// A key in an audit entry.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct KeyId(pub Uuid);
 
 /// A page of an account's keys.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -111,119 +193,6 @@ pub struct UsageOf {
     pub group_by: Vec<UsageDimension>,
 }
 
-impl Loader<TeamId> for Rows {
-    type Value = team::Model;
-    type Error = Arc<Fault>;
-
-    async fn load(&self, keys: &[TeamId]) -> Result<HashMap<TeamId, team::Model>, Arc<Fault>> {
-        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(domain::team::find_many(&self.app, &self.caller, &ids).await?, TeamId))
-    }
-}
-
-impl Loader<AccountId> for Rows {
-    type Value = Arc<account::Model>;
-    type Error = Arc<Fault>;
-
-    async fn load(
-        &self,
-        keys: &[AccountId],
-    ) -> Result<HashMap<AccountId, Arc<account::Model>>, Arc<Fault>> {
-        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        let found = domain::account::find_many(&self.app, &self.caller, &ids).await?;
-        self.reservation.take(found.bytes())?;
-        Ok(shared(found, AccountId))
-    }
-}
-
-impl Loader<MainAccountOf> for Rows {
-    type Value = Arc<account::Model>;
-    type Error = Arc<Fault>;
-
-    async fn load(
-        &self,
-        keys: &[MainAccountOf],
-    ) -> Result<HashMap<MainAccountOf, Arc<account::Model>>, Arc<Fault>> {
-        let teams: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        let found = domain::account::find_main(&self.app, &self.caller, &teams).await?;
-        self.reservation.take(found.bytes())?;
-        Ok(shared(found, MainAccountOf))
-    }
-}
-
-/// Limited to messages of the caller's account and environment.
-impl Loader<MessageId> for Rows {
-    type Value = Arc<message::Model>;
-    type Error = Arc<Fault>;
-
-    async fn load(
-        &self,
-        keys: &[MessageId],
-    ) -> Result<HashMap<MessageId, Arc<message::Model>>, Arc<Fault>> {
-        let Ok(account) = self.caller.account() else {
-            return Ok(HashMap::new());
-        };
-        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(shared(
-            domain::message::list::find_many(&self.app, &account, &ids, &self.reservation).await?,
-            MessageId,
-        ))
-    }
-}
-
-/// Limited to contacts of the caller's account.
-impl Loader<ContactId> for Rows {
-    type Value = Arc<contact::Model>;
-    type Error = Arc<Fault>;
-
-    async fn load(
-        &self,
-        keys: &[ContactId],
-    ) -> Result<HashMap<ContactId, Arc<contact::Model>>, Arc<Fault>> {
-        let Ok(account) = self.caller.account() else {
-            return Ok(HashMap::new());
-        };
-        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        let found = domain::contact::list::find_many(&self.app, &account, &ids).await?;
-        self.reservation.take(found.bytes())?;
-        Ok(shared(found, ContactId))
-    }
-}
-
-/// Limited to phone numbers of the caller's account.
-impl Loader<PhoneNumberId> for Rows {
-    type Value = phone_number::Model;
-    type Error = Arc<Fault>;
-
-    async fn load(
-        &self,
-        keys: &[PhoneNumberId],
-    ) -> Result<HashMap<PhoneNumberId, phone_number::Model>, Arc<Fault>> {
-        let Ok(account) = self.caller.account() else {
-            return Ok(HashMap::new());
-        };
-        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(
-            domain::phone_number::list::find_many(&self.app, &account, &ids).await?,
-            PhoneNumberId,
-        ))
-    }
-}
-
-impl Loader<AddressesOf> for Rows {
-    type Value = Vec<contact_address::Model>;
-    type Error = Arc<Fault>;
-
-    async fn load(
-        &self,
-        keys: &[AddressesOf],
-    ) -> Result<HashMap<AddressesOf, Vec<contact_address::Model>>, Arc<Fault>> {
-        let owner = (&self.caller.account()?).into();
-        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(domain::contact::list::addresses_of(&self.app, owner, &ids).await?, AddressesOf))
-    }
-}
-
 /// An address without an opt-out has no entry in the result.
 impl Loader<OptOutOf> for Rows {
     type Value = ();
@@ -237,82 +206,6 @@ impl Loader<OptOutOf> for Rows {
             .into_iter()
             .map(|(channel, address)| (OptOutOf { channel, address }, ()))
             .collect())
-    }
-}
-
-/// Limited to templates of the caller's account.
-impl Loader<TemplateId> for Rows {
-    type Value = Arc<template::Model>;
-    type Error = Arc<Fault>;
-
-    async fn load(
-        &self,
-        keys: &[TemplateId],
-    ) -> Result<HashMap<TemplateId, Arc<template::Model>>, Arc<Fault>> {
-        let Ok(account) = self.caller.account() else {
-            return Ok(HashMap::new());
-        };
-        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        let found =
-            domain::template::list::find_many(&self.app, &account, &ids, &self.reservation).await?;
-        Ok(shared(found, TemplateId))
-    }
-}
-
-impl Loader<TagsOf> for Rows {
-    type Value = Arc<Vec<String>>;
-    type Error = Arc<Fault>;
-
-    async fn load(&self, keys: &[TagsOf]) -> Result<HashMap<TagsOf, Arc<Vec<String>>>, Arc<Fault>> {
-        let owner = (&self.caller.account()?).into();
-        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        let found = domain::contact::list::tags_of(&self.app, owner, &ids).await?;
-        self.reservation.take(found.bytes())?;
-        Ok(shared(found, TagsOf))
-    }
-}
-
-/// Limited to senders of the caller's account.
-impl Loader<SenderId> for Rows {
-    type Value = sender::Model;
-    type Error = Arc<Fault>;
-
-    async fn load(
-        &self,
-        keys: &[SenderId],
-    ) -> Result<HashMap<SenderId, sender::Model>, Arc<Fault>> {
-        let Ok(account) = self.caller.account() else {
-            return Ok(HashMap::new());
-        };
-        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(domain::sender::list::find_many(&self.app, &account, &ids).await?, SenderId))
-    }
-}
-
-impl Loader<SenderOf> for Rows {
-    type Value = sender::Model;
-    type Error = Arc<Fault>;
-
-    async fn load(
-        &self,
-        keys: &[SenderOf],
-    ) -> Result<HashMap<SenderOf, sender::Model>, Arc<Fault>> {
-        let Ok(account) = self.caller.account() else {
-            return Ok(HashMap::new());
-        };
-        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(domain::sender::list::find_by_numbers(&self.app, &account, &ids).await?, SenderOf))
-    }
-}
-
-/// Limited to keys of the caller's team. Only operators find operator keys.
-impl Loader<KeyId> for Rows {
-    type Value = api_key::Model;
-    type Error = Arc<Fault>;
-
-    async fn load(&self, keys: &[KeyId]) -> Result<HashMap<KeyId, api_key::Model>, Arc<Fault>> {
-        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(domain::api_key::list::find_many(&self.app, &self.caller, &ids).await?, KeyId))
     }
 }
 
@@ -377,14 +270,20 @@ fn each<V>(
     answers.into_iter().map(|(id, answer)| (id, Ok(answer))).chain(faults)
 }
 
-fn keyed<K: Eq + Hash, V>(rows: HashMap<Uuid, V>, key: fn(Uuid) -> K) -> HashMap<K, V> {
-    rows.into_iter().map(|(id, row)| (key(id), row)).collect()
+impl Rows {
+    /// Counts rows against the memory reservation.
+    fn shared<V>(&self, rows: HashMap<Uuid, V>) -> Result<HashMap<Uuid, Arc<V>>, Fault>
+    where
+        HashMap<Uuid, V>: TextBytes,
+    {
+        self.reservation.take(rows.bytes())?;
+        Ok(shared(rows))
+    }
 }
 
-/// The same, with rows that are copied only after the copy was counted against the memory
-/// reservation.
-fn shared<K: Eq + Hash, V>(rows: HashMap<Uuid, V>, key: fn(Uuid) -> K) -> HashMap<K, Arc<V>> {
-    rows.into_iter().map(|(id, row)| (key(id), Arc::new(row))).collect()
+/// Rows that are copied only after the copy was counted against the memory reservation.
+fn shared<V>(rows: HashMap<Uuid, V>) -> HashMap<Uuid, Arc<V>> {
+    rows.into_iter().map(|(id, row)| (id, Arc::new(row))).collect()
 }
 
 /// Groups account ids by the rest of the query, so that each group needs one statement.

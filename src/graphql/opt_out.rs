@@ -151,22 +151,11 @@ impl OptOutQuery {
         ctx: &Context<'_>,
         #[graphql(desc = "Conditions on the opt-outs. If omitted, all are returned.")]
         filter: Option<OptOutFilter>,
-        #[graphql(
-            desc = "Number of items to return from the start of the list (0 to 100, default 20)."
-        )]
-        first: Option<i32>,
-        #[graphql(desc = "Return only items after this cursor.")] after: Option<String>,
-        #[graphql(
-            desc = "Number of items to return from the end of the list (0 to 100), instead of \
-                    first."
-        )]
-        last: Option<i32>,
-        #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
     ) -> Result<List<OptOut>> {
         let filter = filter.unwrap_or_default();
         let filter =
             opt_out::list::OptOutFilter { search: filter.search, channel: values(filter.channel) };
-        let page = page_args(ctx, first, after, last, before)?;
+        let page = page_args(ctx)?;
         let found = opt_out::list::list(ctx.app()?, &ctx.account()?, &filter, &page).await?;
         Ok(list(found, OptOut))
     }

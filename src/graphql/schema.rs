@@ -1,11 +1,19 @@
 //! The schema: its features merged.
 
-use async_graphql::{MergedObject, SDLExportOptions, Schema, SchemaBuilder};
+use std::borrow::Cow;
+
+use async_graphql::{
+    ContainerType, Context, ContextSelectionSet, MergedObject, ObjectType, OutputType, Positioned,
+    SDLExportOptions, Schema, SchemaBuilder, ServerResult, Value, parser::types::Field,
+    registry::Registry, resolver_utils::resolve_container,
+};
 
 use super::{
     account, api_key,
     audit_log::{self, Audited},
-    billing, contact, message, opt_out, phone_number, sender,
+    billing,
+    connection::add_page_args,
+    contact, message, opt_out, phone_number, sender,
     subscriptions::Updates,
     team, template, viewer,
 };
@@ -52,7 +60,39 @@ pub struct Mutation(
     team::TeamMutation,
 );
 
-pub type TollgateSchema = Schema<Query, Audited<Mutation>, Updates>;
+/// The root of all queries, in whose types the connections have their page arguments.
+#[derive(Default)]
+pub struct Paged<Q>(Q);
+
+impl<Q: ObjectType> ContainerType for Paged<Q> {
+    async fn resolve_field(&self, ctx: &Context<'_>) -> ServerResult<Option<Value>> {
+        self.0.resolve_field(ctx).await
+    }
+}
+
+impl<Q: ObjectType> OutputType for Paged<Q> {
+    fn type_name() -> Cow<'static, str> {
+        Q::type_name()
+    }
+
+    fn create_type_info(registry: &mut Registry) -> String {
+        let name = Q::create_type_info(registry);
+        add_page_args(registry);
+        name
+    }
+
+    async fn resolve(
+        &self,
+        ctx: &ContextSelectionSet<'_>,
+        _field: &Positioned<Field>,
+    ) -> ServerResult<Value> {
+        resolve_container(ctx, self).await
+    }
+}
+
+impl<Q: ObjectType> ObjectType for Paged<Q> {}
+
+pub type TollgateSchema = Schema<Paged<Query>, Audited<Mutation>, Updates>;
 
 /// The whole schema in the schema language, hidden fields too.
 pub fn sdl() -> String {
@@ -61,6 +101,6 @@ pub fn sdl() -> String {
 }
 
 /// The schema, to be built for execution.
-pub fn schema() -> SchemaBuilder<Query, Audited<Mutation>, Updates> {
-    Schema::build(Query::default(), Audited(Mutation::default()), Updates).disable_suggestions()
+pub fn schema() -> SchemaBuilder<Paged<Query>, Audited<Mutation>, Updates> {
+    Schema::build(Paged::default(), Audited(Mutation::default()), Updates).disable_suggestions()
 }

@@ -19,47 +19,43 @@ struct List {
 }
 
 const NEWEST_FIRST: [usize; 7] = [6, 5, 4, 3, 2, 1, 0];
+const fn list(query: &'static str, at: &'static str, rows: [usize; 7]) -> List {
+    List { query, at, rows }
+}
+
 const LISTS: [List; 12] = [
-    List { query: "{ subAccounts(ARGS) SELECT }", at: "/subAccounts", rows: NEWEST_FIRST },
-    List {
-        query: "{ team { subAccounts(orderBy: { by: CREATED_AT, direction: ASC }, ARGS) SELECT } }",
-        at: "/team/subAccounts",
-        rows: [0, 1, 2, 3, 4, 5, 6],
-    },
-    List {
-        query: "{ subAccounts(orderBy: { by: NAME, direction: ASC }, ARGS) SELECT }",
-        at: "/subAccounts",
-        rows: [1, 5, 0, 2, 3, 6, 4],
-    },
-    List {
-        query: "{ subAccounts(orderBy: { by: NAME }, ARGS) SELECT }",
-        at: "/subAccounts",
-        rows: [4, 6, 3, 2, 0, 5, 1],
-    },
-    List {
-        query: "{ subAccounts(orderBy: { by: TOTAL_SPENT, direction: ASC }, ARGS) SELECT }",
-        at: "/subAccounts",
-        rows: [0, 1, 3, 5, 6, 2, 4],
-    },
-    List {
-        query: "{ subAccounts(orderBy: { by: TOTAL_SPENT, direction: DESC }, ARGS) SELECT }",
-        at: "/subAccounts",
-        rows: [4, 2, 6, 5, 3, 1, 0],
-    },
-    List { query: "{ messages(ARGS) SELECT }", at: "/messages", rows: NEWEST_FIRST },
-    List { query: "{ contacts(ARGS) SELECT }", at: "/contacts", rows: NEWEST_FIRST },
-    List { query: "{ optOuts(ARGS) SELECT }", at: "/optOuts", rows: NEWEST_FIRST },
-    List { query: "{ phoneNumbers(ARGS) SELECT }", at: "/phoneNumbers", rows: NEWEST_FIRST },
-    List {
-        query: "{ account { apiKeys(ARGS) SELECT } }",
-        at: "/account/apiKeys",
-        rows: NEWEST_FIRST,
-    },
-    List {
-        query: "{ ledger(filter: { kind: [TOP_UP] }, ARGS) SELECT }",
-        at: "/ledger",
-        rows: NEWEST_FIRST,
-    },
+    list("{ subAccounts(ARGS) SELECT }", "/subAccounts", NEWEST_FIRST),
+    list(
+        "{ team { subAccounts(orderBy: { by: CREATED_AT, direction: ASC }, ARGS) SELECT } }",
+        "/team/subAccounts",
+        [0, 1, 2, 3, 4, 5, 6],
+    ),
+    list(
+        "{ subAccounts(orderBy: { by: NAME, direction: ASC }, ARGS) SELECT }",
+        "/subAccounts",
+        [1, 5, 0, 2, 3, 6, 4],
+    ),
+    list(
+        "{ subAccounts(orderBy: { by: NAME }, ARGS) SELECT }",
+        "/subAccounts",
+        [4, 6, 3, 2, 0, 5, 1],
+    ),
+    list(
+        "{ subAccounts(orderBy: { by: TOTAL_SPENT, direction: ASC }, ARGS) SELECT }",
+        "/subAccounts",
+        [0, 1, 3, 5, 6, 2, 4],
+    ),
+    list(
+        "{ subAccounts(orderBy: { by: TOTAL_SPENT, direction: DESC }, ARGS) SELECT }",
+        "/subAccounts",
+        [4, 2, 6, 5, 3, 1, 0],
+    ),
+    list("{ messages(ARGS) SELECT }", "/messages", NEWEST_FIRST),
+    list("{ contacts(ARGS) SELECT }", "/contacts", NEWEST_FIRST),
+    list("{ optOuts(ARGS) SELECT }", "/optOuts", NEWEST_FIRST),
+    list("{ phoneNumbers(ARGS) SELECT }", "/phoneNumbers", NEWEST_FIRST),
+    list("{ account { apiKeys(ARGS) SELECT } }", "/account/apiKeys", NEWEST_FIRST),
+    list("{ ledger(filter: { kind: [TOP_UP] }, ARGS) SELECT }", "/ledger", NEWEST_FIRST),
 ];
 const SELECT: &str = "{ edges { cursor node { id } } nodes { id } \
                       pageInfo { hasPreviousPage hasNextPage startCursor endCursor } }";

@@ -82,6 +82,17 @@ fn failures(attempts: &[Attempt]) -> (usize, BTreeSet<String>) {
     (failed.count(), unexpected.collect())
 }
 
+/// Sends messages, and fills the disk so that they fail.
+async fn send_until_full(fixture: &Fixture, disk: &Path, round: usize) -> (Load, Filler) {
+    let name = format!("round-{round}");
+    let load = Load::start(fixture.server.address, &fixture.keys, &name, SENDERS, TEXT_CHARS);
+    let deadline = Duration::from_secs(20);
+    eventually(deadline, "sends are acknowledged", async || load.acknowledged() > SENDERS).await;
+    let filler = Filler::fill(disk);
+    wait_for_failures(&load).await;
+    (load, filler)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_a_full_sqlite_disk_sends_fail_and_reads_work() {
     let folder = Folder::new();
@@ -91,13 +102,7 @@ async fn on_a_full_sqlite_disk_sends_fail_and_reads_work() {
     let mut journal = Journal::default();
 
     for round in 0..scale(1, 3) {
-        let name = format!("round-{round}");
-        let load = Load::start(fixture.server.address, &fixture.keys, &name, SENDERS, TEXT_CHARS);
-        let deadline = Duration::from_secs(20);
-        eventually(deadline, "sends are acknowledged", async || load.acknowledged() > SENDERS)
-            .await;
-        let filler = Filler::fill(&disk);
-        wait_for_failures(&load).await;
+        let (load, filler) = send_until_full(&fixture, &disk, round).await;
         assert!(fixture.reads().await, "reads work on a full disk");
         assert_eq!(fixture.server.readiness().await, Some(200), "a server that can read is ready");
 
@@ -150,13 +155,7 @@ async fn the_server_recovers_from_a_full_postgres_disk(
     let mut journal = Journal::default();
 
     for round in 0..scale(1, 3) {
-        let name = format!("round-{round}");
-        let load = Load::start(fixture.server.address, &fixture.keys, &name, SENDERS, TEXT_CHARS);
-        let deadline = Duration::from_secs(20);
-        eventually(deadline, "sends are acknowledged", async || load.acknowledged() > SENDERS)
-            .await;
-        let filler = Filler::fill(&disk);
-        wait_for_failures(&load).await;
+        let (load, filler) = send_until_full(&fixture, &disk, round).await;
 
         filler.remove();
         let postgres = fixture.postgres.as_mut().expect("it was started");

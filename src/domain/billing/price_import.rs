@@ -1,10 +1,7 @@
 //! Replaces the price list with a CSV file. The whole file is read, its problems are reported by line, and
 //! the differences are shown and then written in one transaction.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    io::Read,
-};
+use std::{collections::BTreeMap, io::Read};
 
 use entity::{audit_entry::AuditAction, message::Channel, price};
 use sea_orm::{
@@ -21,7 +18,7 @@ use crate::{
         api_key::authentication::begin_as_operator,
         audit_log::{Entry, Settings},
         caller::OperatorCaller,
-        csv_file::{self, Problems, Rows, shown},
+        csv_file::{self, ListFormat, shown},
     },
     money::Micros,
 };
@@ -63,32 +60,14 @@ impl PriceDiff {
 /// # Errors
 /// All problems of the file, each with its line number.
 pub fn read_csv(file: impl Read) -> Result<Vec<PriceRow>, Vec<String>> {
-    let bytes = csv_file::read(file).map_err(|problem| vec![problem])?;
-    let mut lines = Rows::of(&bytes, csv::Trim::All).map_err(|problem| vec![problem])?;
-    let positions = lines.columns(COLUMNS).map_err(|problem| vec![problem])?;
-    let mut rows = Vec::new();
-    let mut problems = Problems::default();
-    let mut seen = HashMap::new();
-    for (line, record) in &mut lines {
-        let row = record.and_then(|record| {
-            read_row(positions.map(|index| record.get(index).unwrap_or_default()))
-        });
-        let row = row.and_then(|row| {
-            if rows.len() == ROWS_MAX {
-                return Err(format!("the list has more than {ROWS_MAX} prices"));
-            }
-            if let Some(earlier) = seen.insert((row.channel, row.prefix.clone()), line) {
-                return Err(format!("duplicate channel and prefix (first on line {earlier})"));
-            }
-            Ok(row)
-        });
-        match row {
-            Ok(row) => rows.push(row),
-            Err(problem) if problems.add(line, &problem) && rows.len() < ROWS_MAX => {}
-            Err(_) => break,
-        }
-    }
-    problems.or(rows, "the file has no prices (messages without a price cannot be sent)")
+    let format = ListFormat {
+        columns: COLUMNS,
+        rows_max: ROWS_MAX,
+        too_many: format!("the list has more than {ROWS_MAX} prices"),
+        key: "channel and prefix",
+        no_rows: "the file has no prices (messages without a price cannot be sent)",
+    };
+    format.read(file, read_row, |row| (row.channel, row.prefix.clone()))
 }
 
 fn read_row(cells: [&str; COLUMNS.len()]) -> Result<PriceRow, String> {

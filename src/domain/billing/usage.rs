@@ -15,6 +15,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
+use super::usage_counters::FIGURES;
 use crate::{
     app::App,
     db::Readers,
@@ -236,14 +237,7 @@ fn summed<C: ConnectionTrait>(
             select = select.column_as(expression.clone(), name).group_by(expression);
         }
     }
-    for column in [
-        Column::Messages,
-        Column::Segments,
-        Column::Delivered,
-        Column::Failed,
-        Column::ChargedMicros,
-        Column::RefundedMicros,
-    ] {
+    for column in FIGURES {
         let sum = Expr::col(column).sum().cast_as("BIGINT");
         select = select.column_as(sum.if_null(0_i64), sea_orm::IdenStatic::as_str(&column));
     }

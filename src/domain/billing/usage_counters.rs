@@ -19,6 +19,16 @@ use uuid::Uuid;
 use super::usage::Figures;
 use crate::{app::App, domain::Fault};
 
+/// The columns that are summed.
+pub(super) const FIGURES: [usage_day::Column; 6] = [
+    usage_day::Column::Messages,
+    usage_day::Column::Segments,
+    usage_day::Column::Delivered,
+    usage_day::Column::Failed,
+    usage_day::Column::ChargedMicros,
+    usage_day::Column::RefundedMicros,
+];
+
 /// The counter that an event is added to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Slot {
@@ -84,15 +94,7 @@ pub async fn add<C: ConnectionTrait>(
         refunded_micros: Set(figures.refunded_micros),
         updated_at: Set(app.clock.now()),
     });
-    let sums = [
-        Column::Messages,
-        Column::Segments,
-        Column::Delivered,
-        Column::Failed,
-        Column::ChargedMicros,
-        Column::RefundedMicros,
-    ]
-    .map(|column| {
+    let sums = FIGURES.map(|column| {
         let more = Expr::col(("excluded", column));
         (column, Expr::col((usage_day::Entity, column)).add(more))
     });

@@ -18,14 +18,13 @@ use uuid::Uuid;
 use super::store::{lock, refuse_if_busy, write};
 use crate::{
     app::App,
-    db::is_unique_violation,
     domain::{
         Failure, Fault,
         api_key::authentication::begin_as_account,
         audit_log::{Entry, Settings},
         caller::LiveAccountCaller,
         channel::recipient::{self, Recipient},
-        refused,
+        refused, refused_if_taken,
         validate::{self, LABEL_RULE},
     },
 };
@@ -161,15 +160,10 @@ pub async fn add(
         is_primary: is_primary || is_first,
     };
     let id = row.id;
-    Entity::insert(row.into_active_model()).exec_without_returning(&txn).await.map_err(
-        |error| {
-            if is_unique_violation(&error) {
-                refused(Refusal::AddressTaken, ADDRESS, TAKEN)
-            } else {
-                error.into()
-            }
-        },
-    )?;
+    Entity::insert(row.into_active_model())
+        .exec_without_returning(&txn)
+        .await
+        .map_err(|error| refused_if_taken(error, Refusal::AddressTaken, ADDRESS, TAKEN))?;
     let changed = write(app, &txn, contact, contact::ActiveModel::default()).await?;
     txn.commit(app, entry(AuditAction::AddContactAddress, id, &changed)).await?;
     Ok(changed)
@@ -190,11 +184,10 @@ pub async fn update(
                 .map_err(|_| refused(Refusal::LabelInvalid, LABEL, LABEL_RULE))?),
         };
     let txn = begin_as_account(app, account).await?;
-    let (contact, addresses) = lock_with_addresses(&txn, account.account_id(), id)
+    let (contact, found, _) = lock_with_addresses(&txn, account.account_id(), id)
         .await?
         .ok_or_else(|| refused(Refusal::NotFound, &["id"], NOT_FOUND))?;
     refuse_if_busy(&contact, Refusal::ContactInUse, &["id"])?;
-    let found = in_list(&addresses, id)?;
     let address = match change.address {
         None => NotSet,
         Some(address) => Set(recipient::parse(&address, Some(found.channel))
@@ -214,13 +207,9 @@ pub async fn update(
         _ => NotSet,
     };
     let to = contact_address::ActiveModel { address, label, is_primary, ..Default::default() };
-    set(&txn, found, to).await.map_err(|error| {
-        if is_unique_violation(&error) {
-            refused(Refusal::AddressTaken, ADDRESS, TAKEN)
-        } else {
-            error.into()
-        }
-    })?;
+    set(&txn, &found, to)
+        .await
+        .map_err(|error| refused_if_taken(error, Refusal::AddressTaken, ADDRESS, TAKEN))?;
     let changed = write(app, &txn, contact, contact::ActiveModel::default()).await?;
     txn.commit(app, entry(AuditAction::UpdateContactAddress, found.id, &changed)).await?;
     Ok(changed)
@@ -235,19 +224,17 @@ pub async fn remove(
 ) -> Result<contact::Model, Failure<RemoveAddressRefusal>> {
     use RemoveAddressRefusal as Refusal;
     let txn = begin_as_account(app, account).await?;
-    let (contact, addresses) = lock_with_addresses(&txn, account.account_id(), id)
+    let (contact, found, others) = lock_with_addresses(&txn, account.account_id(), id)
         .await?
         .ok_or_else(|| refused(Refusal::NotFound, &["id"], NOT_FOUND))?;
     refuse_if_busy(&contact, Refusal::ContactInUse, &["id"])?;
-    let found = in_list(&addresses, id)?;
-    if addresses.len() == 1 {
+    if others.is_empty() {
         let message =
             "The last address of a contact cannot be removed. Delete the contact instead.";
         return Err(refused(Refusal::LastAddress, &["id"], message));
     }
     Entity::delete_by_id(found.id).exec(&txn).await?;
-    let next =
-        addresses.iter().find(|other| other.channel == found.channel && other.id != found.id);
+    let next = others.iter().find(|other| other.channel == found.channel);
     if let (true, Some(next)) = (found.is_primary, next) {
         let primary = contact_address::ActiveModel { is_primary: Set(true), ..Default::default() };
         set(&txn, next, primary).await?;
@@ -261,13 +248,13 @@ fn entry(action: AuditAction, id: Uuid, contact: &contact::Model) -> Entry {
     Entry::of(action, id).made(Settings::from([("contactId", json!(contact.id))]))
 }
 
-/// The contact of an address, locked, with all its addresses. Tries again if a merge moved the address to another
-/// contact while this call waited for the lock.
+/// The contact of an address, locked, the address, and the contact's other addresses. Tries again if a merge moved the
+/// address to another contact while this call waited for the lock.
 async fn lock_with_addresses(
     txn: &DatabaseTransaction,
     account_id: Uuid,
     id: Option<Uuid>,
-) -> Result<Option<(contact::Model, Vec<contact_address::Model>)>, Fault> {
+) -> Result<Option<(contact::Model, contact_address::Model, Vec<contact_address::Model>)>, Fault> {
     let Some(id) = id else { return Ok(None) };
     loop {
         let select = Entity::owned_by(account_id).filter(Column::Id.eq(id));
@@ -275,21 +262,12 @@ async fn lock_with_addresses(
         let Some(contact) = lock(txn, account_id, Some(address.contact_id)).await? else {
             continue;
         };
-        let addresses = addresses_in(txn, &contact).await?;
-        if addresses.iter().any(|address| address.id == id) {
-            return Ok(Some((contact, addresses)));
+        let mut others = addresses_in(txn, &contact).await?;
+        if let Some(at) = others.iter().position(|address| address.id == id) {
+            let address = others.remove(at);
+            return Ok(Some((contact, address, others)));
         }
     }
-}
-
-fn in_list(
-    addresses: &[contact_address::Model],
-    id: Option<Uuid>,
-) -> Result<&contact_address::Model, Fault> {
-    let mut addresses = addresses.iter();
-    addresses
-        .find(|address| Some(address.id) == id)
-        .ok_or(Fault::Broken("a locked contact has the address that it was found by"))
 }
 
 /// Clears the primary address of the channel, before another one is set.

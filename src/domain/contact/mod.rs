@@ -24,9 +24,9 @@ use super::{
     api_key::authentication::begin_as_account,
     audit_log::{Entry, Settings},
     caller::LiveAccountCaller,
-    refused,
+    refused, refused_if_taken,
 };
-use crate::{app::App, db::is_unique_violation};
+use crate::app::App;
 
 pub mod address;
 pub mod csv;
@@ -211,16 +211,12 @@ pub(super) async fn insert(
     // Inserted in a fixed order, so that two calls with the same addresses cannot deadlock.
     addresses.sort_by(|a, b| (a.channel, &a.address).cmp(&(b.channel, &b.address)));
     let addresses = addresses.into_iter().map(IntoActiveModel::into_active_model);
-    contact_address::Entity::insert_many(addresses).exec_without_returning(txn).await.map_err(
-        |error| {
-            if is_unique_violation(&error) {
-                let field = &["input", "addresses"];
-                refused(CreateContactRefusal::AddressTaken, field, TAKEN)
-            } else {
-                error.into()
-            }
-        },
-    )?;
+    let inserted =
+        contact_address::Entity::insert_many(addresses).exec_without_returning(txn).await;
+    inserted.map_err(|error| {
+        let field = &["input", "addresses"];
+        refused_if_taken(error, CreateContactRefusal::AddressTaken, field, TAKEN)
+    })?;
     tag::add(txn, &contact, details.tags.unwrap_or_default()).await?;
     Ok(contact)
 }

@@ -27,7 +27,7 @@ use crate::{
         api_key::authentication::begin_as_operator,
         audit_log::{Entry, Settings},
         caller::OperatorCaller,
-        csv_file::{self, Problems, Rows, shown},
+        csv_file::{self, ListFormat, shown},
         import_pace::pause_after,
     },
     money::Micros,
@@ -78,33 +78,17 @@ impl From<&inventory_number::Model> for StockRow {
 
 /// Reads a file. Returns all problems, each with its line.
 pub fn read_csv(file: impl Read) -> Result<Vec<StockRow>, Vec<String>> {
-    let bytes = csv_file::read(file).map_err(|problem| vec![problem])?;
-    let mut lines = Rows::of(&bytes, csv::Trim::All).map_err(|problem| vec![problem])?;
-    let columns = lines.columns(COLUMNS).map_err(|problem| vec![problem])?;
-    let mut rows = Vec::new();
-    let mut problems = Problems::default();
-    let mut seen = HashMap::new();
-    for (line, record) in &mut lines {
-        let row = record
-            .and_then(|record| read_row(columns.map(|at| record.get(at).unwrap_or_default())));
-        let row = row.and_then(|row: StockRow| {
-            if rows.len() == ROWS_MAX {
-                return Err(format!("the file has more than {ROWS_MAX} numbers; split it"));
-            }
-            if let Some(earlier) = seen.insert(row.number.clone(), line) {
-                return Err(format!("duplicate number (first on line {earlier})"));
-            }
-            Ok(row)
-        });
-        match row {
-            Ok(row) => rows.push(row),
-            Err(problem) if problems.add(line, &problem) && rows.len() < ROWS_MAX => {}
-            Err(_) => break,
-        }
-    }
+    let format = ListFormat {
+        columns: COLUMNS,
+        rows_max: ROWS_MAX,
+        too_many: format!("the file has more than {ROWS_MAX} numbers; split it"),
+        key: "number",
+        no_rows: "the file has no numbers",
+    };
+    let mut rows = format.read(file, read_row, |row| row.number.clone())?;
     // Rows are locked in this order.
     rows.sort_by(|one, other| one.number.cmp(&other.number));
-    problems.or(rows, "the file has no numbers")
+    Ok(rows)
 }
 
 fn read_row(cells: [&str; COLUMNS.len()]) -> Result<StockRow, String> {

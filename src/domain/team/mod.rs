@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use entity::{
-    account::{self, AccountStatus},
+    account,
     api_key::{self, Environment, Role},
     audit_entry::AuditAction,
     team,
@@ -63,29 +63,9 @@ pub async fn create(
         updated_at: now,
     };
     let main_account = account::Model {
-        id: app.new_id(),
-        team_id: team.id,
-        is_sub_account: false,
         search_text: sub_account::search_text(&name, None),
         name,
-        status: AccountStatus::Active,
-        status_reason: None,
-        status_changed_at: None,
-        credit_limit_micros: None,
-        total_spent_micros: 0,
-        external_id: None,
-        metadata: None,
-        team_balance_visible: true,
-        quiet_from_minute: None,
-        quiet_to_minute: None,
-        quiet_time_zone: None,
-        cancel_until: None,
-        key_generation: 0,
-        quiet_check_after: None,
-        test_message_count: 0,
-        test_message_bytes: 0,
-        created_at: now,
-        updated_at: now,
+        ..account::Model::new(app.new_id(), team.id, false, now)
     };
     let owner = Some((team.id, main_account.id));
     let (api_key, plain_key) =

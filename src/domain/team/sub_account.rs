@@ -3,7 +3,7 @@
 
 use crate::domain::account::AccountRef;
 use entity::{
-    account::{self, AccountStatus},
+    account,
     api_key::{self, Environment, Role},
     audit_entry::AuditAction,
     team,
@@ -17,14 +17,13 @@ use uuid::Uuid;
 
 use crate::{
     app::App,
-    db::is_unique_violation,
     domain::{
         Failure, Fault,
         api_key::{self as keys, authentication::begin_as_main, plain_key::PlainKey},
         audit_log::{Entry, Settings, cents},
         caller::{LiveMainCaller, MainCaller},
         events::Change,
-        refused,
+        refused, refused_if_taken,
         search::folded,
         validate::{self, METADATA_RULE, NAME_RULE},
     },
@@ -117,29 +116,13 @@ pub async fn create(
 
     let now = app.clock.now();
     let account = account::Model {
-        id: app.new_id(),
-        team_id: main.team_id(),
-        is_sub_account: true,
         search_text: search_text(&name, external_id.as_deref()),
         name,
-        status: AccountStatus::Active,
-        status_reason: None,
-        status_changed_at: None,
         credit_limit_micros: credit_limit.map(Micros::get),
-        total_spent_micros: 0,
         external_id,
         metadata,
         team_balance_visible: new.team_balance_visible,
-        quiet_from_minute: None,
-        quiet_to_minute: None,
-        quiet_time_zone: None,
-        cancel_until: None,
-        key_generation: 0,
-        quiet_check_after: None,
-        test_message_count: 0,
-        test_message_bytes: 0,
-        created_at: now,
-        updated_at: now,
+        ..account::Model::new(app.new_id(), main.team_id(), true, now)
     };
     let owner = Some((account.team_id, account.id));
     let (api_key, plain_key) =
@@ -154,12 +137,8 @@ pub async fn create(
         .exec_without_returning(&txn)
         .await
         .map_err(|error| {
-            if is_unique_violation(&error) {
-                // The unique index decides between simultaneous calls.
-                refused(Refusal::ExternalIdTaken, &["input", "externalId"], EXTERNAL_ID_TAKEN)
-            } else {
-                error.into()
-            }
+            let field = &["input", "externalId"];
+            refused_if_taken(error, Refusal::ExternalIdTaken, field, EXTERNAL_ID_TAKEN)
         })?;
     api_key::Entity::insert(api_key.clone().into_active_model())
         .exec_without_returning(&txn)
@@ -234,11 +213,8 @@ pub async fn update(
     to.search_text = Set(search_text(&name, external_id.as_deref()));
     to.name = Set(name);
     let changed = write(app, &txn, found.id, to).await.map_err(|error| {
-        if is_unique_violation(&error) {
-            refused(Refusal::ExternalIdTaken, &["input", "externalId"], EXTERNAL_ID_TAKEN)
-        } else {
-            error.into()
-        }
+        let field = &["input", "externalId"];
+        refused_if_taken(error, Refusal::ExternalIdTaken, field, EXTERNAL_ID_TAKEN)
     })?;
     let entry = Entry::of(AuditAction::UpdateSubAccount, changed.id).to(&changed);
     txn.commit(app, entry.changed(settings(&found), settings(&changed))).await?;

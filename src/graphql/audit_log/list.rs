@@ -5,7 +5,7 @@ use entity::audit_entry as rows;
 use uuid::Uuid;
 
 use crate::{
-    domain::{audit_log::list as domain, page::PageArgs},
+    domain::audit_log::list as domain,
     graphql::{
         access::{self, ContextExt, RoleGuard},
         account::Account,
@@ -65,28 +65,19 @@ impl AuditEntry {
     /// API key that was used. Null for the command line, and for operator keys if the entry is read
     /// with a key of the main account.
     async fn actor_key(&self, ctx: &Context<'_>) -> Result<Option<ApiKey>> {
-        let Some(id) = self.0.key_id else {
-            return Ok(None);
-        };
-        Ok(ctx.rows()?.load_one(KeyId(id)).await?.map(ApiKey))
+        Ok(ctx.load(self.0.key_id.map(KeyId)).await?.map(ApiKey))
     }
 
     /// Team that the call was about; null if it was not about a team.
     async fn team(&self, ctx: &Context<'_>) -> Result<Option<Team>> {
-        let Some(id) = self.0.team_id else {
-            return Ok(None);
-        };
-        Ok(ctx.rows()?.load_one(TeamId(id)).await?.map(Team))
+        Ok(ctx.load(self.0.team_id.map(TeamId)).await?.map(Team))
     }
 
     /// Account that the call was about: the account that was managed, or the account whose own
     /// objects were changed. Null if the call was about the team as a whole, and if a refused call
     /// did not name an existing account.
     async fn account(&self, ctx: &Context<'_>) -> Result<Option<Account>> {
-        let Some(id) = self.0.account_id else {
-            return Ok(None);
-        };
-        Ok(ctx.row(AccountId(id)).await?.map(Account))
+        Ok(ctx.row(self.0.account_id.map(AccountId)).await?.map(Account))
     }
 
     /// Id of the object that was created or changed, or of the ledger entry if the balance changed.
@@ -164,19 +155,8 @@ impl AuditLogQuery {
         ctx: &Context<'_>,
         #[graphql(desc = "Conditions on the entries. If omitted, all are returned.")]
         filter: Option<AuditLogFilter>,
-        #[graphql(
-            desc = "Number of items to return from the start of the list (0 to 100, default 20)."
-        )]
-        first: Option<i32>,
-        #[graphql(desc = "Return only items after this cursor.")] after: Option<String>,
-        #[graphql(
-            desc = "Number of items to return from the end of the list (0 to 100), instead of \
-                    first."
-        )]
-        last: Option<i32>,
-        #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
     ) -> Result<List<AuditEntry>> {
-        list_entries(ctx, None, filter, page_args(ctx, first, after, last, before)?).await
+        list_entries(ctx, None, filter).await
     }
 }
 
@@ -186,8 +166,8 @@ pub async fn list_entries(
     ctx: &Context<'_>,
     team_id: Option<Uuid>,
     filter: Option<AuditLogFilter>,
-    page: PageArgs,
 ) -> Result<List<AuditEntry>> {
+    let page = page_args(ctx)?;
     let (app, caller, filter) = (ctx.app()?, ctx.caller()?, filter.into());
     let found = match caller.operator() {
         Ok(operator) => domain::list_for_operator(app, &operator, team_id, &filter, &page).await?,

@@ -4,10 +4,10 @@ use async_graphql::{Context, ID, InputObject, Object, Result};
 use entity::ledger_entry as rows;
 
 use crate::{
-    domain::{billing::ledger_list as domain, page::PageArgs},
+    domain::billing::ledger_list as domain,
     graphql::{
         access::{self, ContextExt, RoleGuard},
-        account::Account,
+        account::{Account, balance_if_visible},
         connection::{List, list, page_args},
         enums::{LedgerKind, values},
         input::{AccountRef, DateTimeRange},
@@ -43,23 +43,12 @@ impl LedgerEntry {
     /// Balance of the team after the change, in cents. Null if the main account hides the balance
     /// from this sub-account.
     async fn balance_after(&self, ctx: &Context<'_>) -> Result<Option<Cents>> {
-        let is_visible = match ctx.account() {
-            Err(_) => true,
-            Ok(caller) if !caller.is_sub_account => true,
-            Ok(caller) => {
-                let own = ctx.row(AccountId(caller.account_id)).await?;
-                own.is_some_and(|own| own.team_balance_visible)
-            }
-        };
-        Ok(is_visible.then(|| Micros::from_db(self.0.balance_after_micros).into()))
+        balance_if_visible(ctx, self.0.balance_after_micros).await
     }
 
     /// Account that was charged or refunded; null for changes of the team as a whole.
     async fn account(&self, ctx: &Context<'_>) -> Result<Option<Account>> {
-        let Some(id) = self.0.account_id else {
-            return Ok(None);
-        };
-        Ok(ctx.row(AccountId(id)).await?.map(Account))
+        Ok(ctx.row(self.0.account_id.map(AccountId)).await?.map(Account))
     }
 
     /// Id of the message that was charged or refunded; null for other kinds.
@@ -70,10 +59,7 @@ impl LedgerEntry {
     /// Message that was charged or refunded. Null for other kinds, and if the message does not
     /// belong to the account and environment of the key in use.
     async fn message(&self, ctx: &Context<'_>) -> Result<Option<Message>> {
-        let Some(id) = self.0.message_id else {
-            return Ok(None);
-        };
-        Ok(ctx.row(MessageId(id)).await?.map(Message))
+        Ok(ctx.row(self.0.message_id.map(MessageId)).await?.map(Message))
     }
 
     /// Id of the phone number whose fee was charged; null for other kinds.
@@ -84,10 +70,7 @@ impl LedgerEntry {
     /// Phone number whose fee was charged. Null for other kinds, and if the number does not belong
     /// to the account of the key in use.
     async fn phone_number(&self, ctx: &Context<'_>) -> Result<Option<PhoneNumber>> {
-        let Some(id) = self.0.phone_number_id else {
-            return Ok(None);
-        };
-        Ok(ctx.rows()?.load_one(PhoneNumberId(id)).await?.map(PhoneNumber))
+        Ok(ctx.load(self.0.phone_number_id.map(PhoneNumberId)).await?.map(PhoneNumber))
     }
 
     /// Month of the phone number that the entry charges: 1 for the first month, 0 for the upfront
@@ -145,23 +128,12 @@ impl LedgerQuery {
         ctx: &Context<'_>,
         #[graphql(desc = "Conditions on the entries. If omitted, all are returned.")]
         filter: Option<LedgerFilter>,
-        #[graphql(
-            desc = "Number of items to return from the start of the list (0 to 100, default 20)."
-        )]
-        first: Option<i32>,
-        #[graphql(desc = "Return only items after this cursor.")] after: Option<String>,
-        #[graphql(
-            desc = "Number of items to return from the end of the list (0 to 100), instead of \
-                    first."
-        )]
-        last: Option<i32>,
-        #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
     ) -> Result<List<LedgerEntry>> {
         let caller = ctx.account()?;
-        let page = page_args(ctx, first, after, last, before)?;
         if !caller.is_sub_account {
-            return list_of_team(ctx, caller.team_id, filter, page).await;
+            return list_of_team(ctx, caller.team_id, filter).await;
         }
+        let page = page_args(ctx)?;
         let found = domain::list_own(ctx.app()?, &caller, &filter.into(), &page).await?;
         Ok(list(found, LedgerEntry))
     }
@@ -172,8 +144,8 @@ pub async fn list_of_team(
     ctx: &Context<'_>,
     team_id: uuid::Uuid,
     filter: Option<LedgerFilter>,
-    page: PageArgs,
 ) -> Result<List<LedgerEntry>> {
+    let page = page_args(ctx)?;
     let team = ctx.caller()?.team(team_id)?;
     let found = domain::list_of_team(ctx.app()?, &team, &filter.into(), &page).await?;
     Ok(list(found, LedgerEntry))

@@ -110,10 +110,7 @@ impl UsageBucket {
 
     /// Account of the messages and fees; null unless grouped by ACCOUNT.
     async fn account(&self, ctx: &Context<'_>) -> Result<Option<Account>> {
-        let Some(id) = self.0.account_id else {
-            return Ok(None);
-        };
-        Ok(ctx.row(AccountId(id)).await?.map(Account))
+        Ok(ctx.row(self.0.account_id.map(AccountId)).await?.map(Account))
     }
 
     /// Totals of the bucket.

@@ -53,7 +53,7 @@ impl ContactAddress {
     /// Whether the address is opted out, so that messages to it are refused.
     async fn is_opted_out(&self, ctx: &Context<'_>) -> Result<bool> {
         let key = OptOutOf { channel: self.0.channel, address: self.0.address.clone() };
-        Ok(ctx.rows()?.load_one(key).await?.is_some())
+        Ok(ctx.load(Some(key)).await?.is_some())
     }
 }
 
@@ -80,14 +80,8 @@ impl From<ContactAddressInput> for domain::NewAddress {
 /// Address to add to a contact.
 #[derive(InputObject)]
 pub struct AddContactAddressInput {
-    /// Channel of the address. If omitted, it is SMS for a phone number and EMAIL for an e-mail
-    /// address.
-    channel: Option<Channel>,
-    /// The address, depending on the channel: a phone number in E.164 format such as +12025550123,
-    /// an e-mail address, or a Telegram chat id.
-    address: String,
-    /// Your own label for the address (1 to 64 characters). If omitted, it has none.
-    label: Option<String>,
+    #[graphql(flatten)]
+    address: ContactAddressInput,
     /// Whether the address becomes the primary address of its channel (default false). The first
     /// address of a channel always does.
     #[graphql(default)]
@@ -146,10 +140,10 @@ impl ContactAddressMutation {
         #[graphql(desc = "Address to add.")] input: AddContactAddressInput,
     ) -> Result<Option<AddContactAddressPayload>> {
         let contact_id = parse_id(&contact_id);
-        let AddContactAddressInput { channel, address, label, is_primary } = input;
-        let new = domain::NewAddress { channel: channel.map(|channel| channel.0), address, label };
+        let AddContactAddressInput { address, is_primary } = input;
         let done = audited(ctx, AuditAction::AddContactAddress, Target::Id(contact_id), async {
-            domain::add(ctx.app()?, &ctx.live_account()?, contact_id, new, is_primary).await
+            domain::add(ctx.app()?, &ctx.live_account()?, contact_id, address.into(), is_primary)
+                .await
         });
         AddContactAddressPayload::of(done.await)
     }

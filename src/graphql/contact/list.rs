@@ -40,10 +40,7 @@ impl ContactQuery {
         ctx: &Context<'_>,
         #[graphql(desc = "Id of the contact.")] id: ID,
     ) -> Result<Option<Contact>> {
-        let Some(id) = parse_id(&id) else {
-            return Ok(None);
-        };
-        Ok(ctx.row(ContactId(id)).await?.map(Contact))
+        Ok(ctx.row(parse_id(&id).map(ContactId)).await?.map(Contact))
     }
 
     /// Contacts of the account of the key in use, newest first. Requires a key of an account.
@@ -53,17 +50,6 @@ impl ContactQuery {
         ctx: &Context<'_>,
         #[graphql(desc = "Conditions on the contacts. If omitted, all are returned.")]
         filter: Option<ContactFilter>,
-        #[graphql(
-            desc = "Number of items to return from the start of the list (0 to 100, default 20)."
-        )]
-        first: Option<i32>,
-        #[graphql(desc = "Return only items after this cursor.")] after: Option<String>,
-        #[graphql(
-            desc = "Number of items to return from the end of the list (0 to 100), instead of \
-                    first."
-        )]
-        last: Option<i32>,
-        #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
     ) -> Result<List<Contact>> {
         let filter = filter.unwrap_or_default();
         let filter = contact::list::ContactFilter {
@@ -71,7 +57,7 @@ impl ContactQuery {
             tags: filter.tags,
             channel: values(filter.channel),
         };
-        let page = page_args(ctx, first, after, last, before)?;
+        let page = page_args(ctx)?;
         let found = contact::list::list(ctx.app()?, &ctx.account()?, &filter, &page).await?;
         ctx.reservation()?.take(found.bytes())?;
         Ok(list(found, Contact))

@@ -53,7 +53,7 @@ impl Contact {
 
     /// Tags of the contact, ordered by Unicode code point (maximum 50).
     async fn tags(&self, ctx: &Context<'_>) -> Result<Vec<String>> {
-        let tags = ctx.row(TagsOf(self.0.id)).await?.unwrap_or_default();
+        let tags = ctx.row(Some(TagsOf(self.0.id))).await?.unwrap_or_default();
         tags.iter().try_for_each(|tag| ctx.answer(Some(tag)).map(drop))?;
         Ok(tags)
     }
@@ -66,7 +66,7 @@ impl Contact {
     /// Addresses of the contact (1 to 20), ordered by channel; in each channel the primary address
     /// is first and the others follow, oldest first.
     async fn addresses(&self, ctx: &Context<'_>) -> Result<Vec<ContactAddress>> {
-        let addresses = ctx.rows()?.load_one(AddressesOf(self.0.id)).await?.unwrap_or_default();
+        let addresses = ctx.load(Some(AddressesOf(self.0.id))).await?.unwrap_or_default();
         Ok(addresses.into_iter().map(ContactAddress).collect())
     }
 

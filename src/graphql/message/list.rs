@@ -40,10 +40,7 @@ impl MessageListQuery {
         ctx: &Context<'_>,
         #[graphql(desc = "Id of the message.")] id: ID,
     ) -> Result<Option<Message>> {
-        let Some(id) = parse_id(&id) else {
-            return Ok(None);
-        };
-        Ok(ctx.row(MessageId(id)).await?.map(Message))
+        Ok(ctx.row(parse_id(&id).map(MessageId)).await?.map(Message))
     }
 
     /// Messages of the account and environment of the key in use, newest first. Requires a key of
@@ -54,17 +51,6 @@ impl MessageListQuery {
         ctx: &Context<'_>,
         #[graphql(desc = "Conditions on the messages. If omitted, all are returned.")]
         filter: Option<MessageFilter>,
-        #[graphql(
-            desc = "Number of items to return from the start of the list (0 to 100, default 20)."
-        )]
-        first: Option<i32>,
-        #[graphql(desc = "Return only items after this cursor.")] after: Option<String>,
-        #[graphql(
-            desc = "Number of items to return from the end of the list (0 to 100), instead of \
-                    first."
-        )]
-        last: Option<i32>,
-        #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
     ) -> Result<List<Message>> {
         let filter = filter.unwrap_or_default();
         let filter = domain::MessageFilter {
@@ -73,7 +59,7 @@ impl MessageListQuery {
             to: filter.to,
             created_at: filter.created_at.into(),
         };
-        let page = page_args(ctx, first, after, last, before)?;
+        let page = page_args(ctx)?;
         let (caller, reservation) = (ctx.account()?, ctx.reservation()?);
         let found = domain::list(ctx.app()?, &caller, &filter, &page, reservation).await?;
         Ok(list(found, Message))

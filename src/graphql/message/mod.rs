@@ -61,10 +61,7 @@ impl Message {
     /// Current state of the sender of the message; null if the message has no sender or the sender
     /// was deleted.
     async fn sender(&self, ctx: &Context<'_>) -> Result<Option<Sender>> {
-        match self.0.sender_id {
-            Some(id) => Ok(ctx.rows()?.load_one(SenderId(id)).await?.map(Sender)),
-            None => Ok(None),
-        }
+        Ok(ctx.load(self.0.sender_id.map(SenderId)).await?.map(Sender))
     }
 
     /// Subject of an e-mail; null if it has none, for other channels, and once the recipient's data
@@ -88,10 +85,7 @@ impl Message {
     /// Contact that the message was sent to. Null if it was sent to an address without a contact,
     /// and once the contact was deleted. After a merge, this is the contact that was kept.
     async fn contact(&self, ctx: &Context<'_>) -> Result<Option<Contact>> {
-        let Some(id) = self.0.contact_id else {
-            return Ok(None);
-        };
-        Ok(ctx.row(ContactId(id)).await?.map(Contact))
+        Ok(ctx.row(self.0.contact_id.map(ContactId)).await?.map(Contact))
     }
 
     /// Number of segments of an SMS. It is 1 for other channels.

@@ -92,7 +92,7 @@ impl PhoneNumber {
 
     /// Sender that uses the number; null if there is none.
     async fn sender(&self, ctx: &Context<'_>) -> Result<Option<Sender>> {
-        Ok(ctx.rows()?.load_one(SenderOf(self.0.id)).await?.map(Sender))
+        Ok(ctx.load(Some(SenderOf(self.0.id))).await?.map(Sender))
     }
 
     /// When the number was bought.

@@ -26,31 +26,13 @@ impl SenderQuery {
         ctx: &Context<'_>,
         #[graphql(desc = "Id of the sender.")] id: ID,
     ) -> Result<Option<Sender>> {
-        let Some(id) = parse_id(&id) else {
-            return Ok(None);
-        };
-        Ok(ctx.rows()?.load_one(SenderId(id)).await?.map(Sender))
+        Ok(ctx.load(parse_id(&id).map(SenderId)).await?.map(Sender))
     }
 
     /// Senders of the account of the key in use, newest first. Requires a key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
-    async fn senders(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(
-            desc = "Number of items to return from the start of the list (0 to 100, default 20)."
-        )]
-        first: Option<i32>,
-        #[graphql(desc = "Return only items after this cursor.")] after: Option<String>,
-        #[graphql(
-            desc = "Number of items to return from the end of the list (0 to 100), instead of \
-                    first."
-        )]
-        last: Option<i32>,
-        #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
-    ) -> Result<List<Sender>> {
-        let page = page_args(ctx, first, after, last, before)?;
-        let found = domain::list(ctx.app()?, &ctx.account()?, &page).await?;
+    async fn senders(&self, ctx: &Context<'_>) -> Result<List<Sender>> {
+        let found = domain::list(ctx.app()?, &ctx.account()?, &page_args(ctx)?).await?;
         Ok(list(found, Sender))
     }
 }

@@ -94,10 +94,7 @@ impl Sender {
 
 impl Sender {
     async fn number(&self, ctx: &Context<'_>) -> Result<Option<numbers::Model>> {
-        match self.0.phone_number_id {
-            Some(id) => Ok(ctx.rows()?.load_one(PhoneNumberId(id)).await?),
-            None => Ok(None),
-        }
+        ctx.load(self.0.phone_number_id.map(PhoneNumberId)).await
     }
 }
 

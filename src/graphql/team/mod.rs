@@ -5,7 +5,7 @@ use entity::{audit_entry::AuditAction, team as rows};
 
 use super::{
     access::{self, ContextExt, RoleGuard},
-    account::{Account, domain_dimensions},
+    account::{Account, balance_if_visible, domain_dimensions},
     audit_log::{
         audited,
         list::{AuditEntry, AuditLogFilter, list_entries},
@@ -16,12 +16,11 @@ use super::{
     },
     connection::{List, list, page_args},
     input::{DateRange, parse_id},
-    loaders::{AccountId, MainAccountOf},
+    loaders::MainAccountOf,
     payload::payload,
     scalars::{CURRENCY, Cents, DateTime},
 };
 use crate::domain::{self, Fault, audit_log::refused_call::Target, billing};
-use crate::money::Micros;
 use sub_account_list::{SubAccountFilter, SubAccountOrder, list_sub_accounts};
 
 pub mod sub_account;
@@ -51,26 +50,18 @@ impl Team {
     /// Prepaid balance in cents, which all accounts of the team share. Null if the main account
     /// hides it from this sub-account.
     async fn balance(&self, ctx: &Context<'_>) -> Result<Option<Cents>> {
-        let is_visible = match ctx.account() {
-            Ok(caller) if caller.is_sub_account => {
-                let own = ctx.row(AccountId(caller.account_id)).await?;
-                own.is_some_and(|own| own.team_balance_visible)
-            }
-            _ => true,
-        };
-        Ok(is_visible.then(|| Micros::from_db(self.0.balance_micros).into()))
+        balance_if_visible(ctx, self.0.balance_micros).await
     }
 
     /// Main account of the team. Requires a key of the main account or of an operator.
     #[graphql(guard = "RoleGuard::Team", visible = "access::team")]
     async fn main_account(&self, ctx: &Context<'_>) -> Result<Account> {
-        let main = ctx.row(MainAccountOf(self.0.id)).await?;
+        let main = ctx.row(Some(MainAccountOf(self.0.id))).await?;
         Ok(main.map(Account).ok_or(Fault::Broken("every team has a main account"))?)
     }
 
     /// Sub-accounts of the team, by default newest first. Requires a key of the main account.
     #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
-    #[expect(clippy::too_many_arguments, reason = "the arguments of a Relay connection")]
     async fn sub_accounts(
         &self,
         ctx: &Context<'_>,
@@ -79,20 +70,8 @@ impl Team {
         #[graphql(desc = "Order of the sub-accounts (default newest first).")] order_by: Option<
             SubAccountOrder,
         >,
-        #[graphql(
-            desc = "Number of items to return from the start of the list (0 to 100, default 20)."
-        )]
-        first: Option<i32>,
-        #[graphql(desc = "Return only items after this cursor.")] after: Option<String>,
-        #[graphql(
-            desc = "Number of items to return from the end of the list (0 to 100), instead of \
-                    first."
-        )]
-        last: Option<i32>,
-        #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
     ) -> Result<List<Account>> {
-        let page = page_args(ctx, first, after, last, before)?;
-        list_sub_accounts(ctx, filter, order_by, page).await
+        list_sub_accounts(ctx, filter, order_by).await
     }
 
     /// Number and cost of the LIVE messages of all accounts of the team, and their phone number
@@ -127,20 +106,8 @@ impl Team {
         ctx: &Context<'_>,
         #[graphql(desc = "Conditions on the entries. If omitted, all are returned.")]
         filter: Option<LedgerFilter>,
-        #[graphql(
-            desc = "Number of items to return from the start of the list (0 to 100, default 20)."
-        )]
-        first: Option<i32>,
-        #[graphql(desc = "Return only items after this cursor.")] after: Option<String>,
-        #[graphql(
-            desc = "Number of items to return from the end of the list (0 to 100), instead of \
-                    first."
-        )]
-        last: Option<i32>,
-        #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
     ) -> Result<List<LedgerEntry>> {
-        let page = page_args(ctx, first, after, last, before)?;
-        list_of_team(ctx, self.0.id, filter, page).await
+        list_of_team(ctx, self.0.id, filter).await
     }
 
     /// Changes and refused calls in the team, newest first. Messages are not included. Changes of a
@@ -152,20 +119,8 @@ impl Team {
         ctx: &Context<'_>,
         #[graphql(desc = "Conditions on the entries. If omitted, all are returned.")]
         filter: Option<AuditLogFilter>,
-        #[graphql(
-            desc = "Number of items to return from the start of the list (0 to 100, default 20)."
-        )]
-        first: Option<i32>,
-        #[graphql(desc = "Return only items after this cursor.")] after: Option<String>,
-        #[graphql(
-            desc = "Number of items to return from the end of the list (0 to 100), instead of \
-                    first."
-        )]
-        last: Option<i32>,
-        #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
     ) -> Result<List<AuditEntry>> {
-        list_entries(ctx, Some(self.0.id), filter, page_args(ctx, first, after, last, before)?)
-            .await
+        list_entries(ctx, Some(self.0.id), filter).await
     }
 
     /// When the team was created.
@@ -253,24 +208,10 @@ pub struct TeamQuery;
 impl TeamQuery {
     /// All teams, newest first. Requires a key of an operator.
     #[graphql(guard = "RoleGuard::Operator", visible = "access::operator")]
-    async fn teams(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(
-            desc = "Number of items to return from the start of the list (0 to 100, default 20)."
-        )]
-        first: Option<i32>,
-        #[graphql(desc = "Return only items after this cursor.")] after: Option<String>,
-        #[graphql(
-            desc = "Number of items to return from the end of the list (0 to 100), instead of \
-                    first."
-        )]
-        last: Option<i32>,
-        #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
-    ) -> Result<List<Team>> {
+    async fn teams(&self, ctx: &Context<'_>) -> Result<List<Team>> {
         let operator = ctx.caller()?.operator()?;
-        let page = page_args(ctx, first, after, last, before)?;
-        Ok(list(domain::team::list(ctx.app()?, &operator, &page).await?, Team))
+        let found = domain::team::list(ctx.app()?, &operator, &page_args(ctx)?).await?;
+        Ok(list(found, Team))
     }
 
     /// Team with this id; null if it does not exist. Requires a key of an operator.

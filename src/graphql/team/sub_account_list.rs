@@ -3,10 +3,7 @@
 use async_graphql::{Context, Enum, InputObject, Object, Result};
 
 use crate::{
-    domain::{
-        page::PageArgs,
-        team::{sub_account, sub_account_list},
-    },
+    domain::team::{sub_account, sub_account_list},
     graphql::{
         access::{self, ContextExt, RoleGuard},
         account::Account,
@@ -79,7 +76,6 @@ impl SubAccountQuery {
 
     /// Sub-accounts of the team, by default newest first. Requires a key of the main account.
     #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
-    #[expect(clippy::too_many_arguments, reason = "the arguments of a Relay connection")]
     async fn sub_accounts(
         &self,
         ctx: &Context<'_>,
@@ -88,20 +84,8 @@ impl SubAccountQuery {
         #[graphql(desc = "Order of the sub-accounts (default newest first).")] order_by: Option<
             SubAccountOrder,
         >,
-        #[graphql(
-            desc = "Number of items to return from the start of the list (0 to 100, default 20)."
-        )]
-        first: Option<i32>,
-        #[graphql(desc = "Return only items after this cursor.")] after: Option<String>,
-        #[graphql(
-            desc = "Number of items to return from the end of the list (0 to 100), instead of \
-                    first."
-        )]
-        last: Option<i32>,
-        #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
     ) -> Result<List<Account>> {
-        let page = page_args(ctx, first, after, last, before)?;
-        list_sub_accounts(ctx, filter, order_by, page).await
+        list_sub_accounts(ctx, filter, order_by).await
     }
 }
 
@@ -110,8 +94,8 @@ pub async fn list_sub_accounts(
     ctx: &Context<'_>,
     filter: Option<SubAccountFilter>,
     order_by: Option<SubAccountOrder>,
-    page: PageArgs,
 ) -> Result<List<Account>> {
+    let page = page_args(ctx)?;
     let main = ctx.caller()?.main()?;
     let filter = filter.unwrap_or_default();
     let filter = sub_account_list::SubAccountFilter {

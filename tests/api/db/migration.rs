@@ -134,12 +134,9 @@ async fn the_migration_of_statuses_keeps_existing_messages(apps: &Apps) {
     let team = t.team(1000).await;
     assert!(t.sends(&team.key).await);
     let (tables, rows) = (schema_of(&t).await, t.everything().await);
-    let names: Vec<_> = Migrator::migrations().iter().map(|one| one.name().to_owned()).collect();
-    let at = names.iter().position(|name| name.ends_with("schedules")).expect("the migration");
-    let steps = u32::try_from(names.len() - at).expect("a small number");
     let expire = "UPDATE message SET status = 'EXPIRED'";
 
-    Migrator::down(&t.app.db.write, Some(steps)).await.expect("the migration runs down");
+    down_to(&t, "schedules").await;
     assert!(t.app.db.write.execute_unprepared(expire).await.is_err(), "there is no such status");
     t.app.db.migrate().await.expect("the migration runs up again");
 
@@ -166,11 +163,8 @@ async fn migrating_down_turns_number_fees_into_corrections(apps: &Apps) {
     let sub = t.sub_account(&team, json!({})).await;
     t.phone_number(&sub.key, "+12025550100").await;
     assert!(t.sends(&sub.key).await);
-    let names: Vec<_> = Migrator::migrations().iter().map(|one| one.name().to_owned()).collect();
-    let at = names.iter().position(|name| name.ends_with("phone_numbers")).expect("the migration");
-    let steps = u32::try_from(names.len() - at).expect("a small number");
 
-    Migrator::down(&t.app.db.write, Some(steps)).await.expect("the migration runs down");
+    down_to(&t, "phone_numbers").await;
     let corrections = "SELECT COUNT(*) FROM ledger_entry WHERE kind = 'ADJUSTMENT' \
                        AND amount_micros = -10000 AND account_id IS NOT NULL";
     assert_eq!(t.number(corrections).await, 1);
@@ -195,11 +189,8 @@ async fn keys_of_a_deactivated_account_stay_revoked_after_migrating_down_and_up(
     }
     let key = t.api_key(&team, &sub.id, "LIVE").await;
     t.send_many(&key, 2, json!({})).await;
-    let names: Vec<_> = Migrator::migrations().iter().map(|one| one.name().to_owned()).collect();
-    let at = names.iter().position(|name| name.ends_with("key_generations"));
-    let steps = u32::try_from(names.len() - at.expect("the migration")).expect("a small number");
 
-    Migrator::down(&t.app.db.write, Some(steps)).await.expect("the migration runs down");
+    down_to(&t, "key_generations").await;
     assert_eq!(t.number("SELECT COUNT(*) FROM api_key WHERE is_retired").await, 1);
     t.app.db.migrate().await.expect("the migration runs up again");
 
@@ -248,6 +239,15 @@ async fn entities_and_tables_have_the_same_columns(t: &TestApp) {
     compare::<entity::sender::Entity>(t).await;
     compare::<entity::template::Entity>(t).await;
     compare::<entity::audit_entry::Entity>(t).await;
+}
+
+/// Migrates down to before the migration with this name.
+async fn down_to(t: &TestApp, name: &str) {
+    let migrations = Migrator::migrations();
+    let at = migrations.iter().position(|migration| migration.name().ends_with(name));
+    let steps = u32::try_from(migrations.len() - at.expect("the migration"));
+    let steps = steps.expect("a small number");
+    Migrator::down(&t.app.db.write, Some(steps)).await.expect("the migrations go down");
 }
 
 async fn compare<E: EntityTrait>(t: &TestApp) {
@@ -357,10 +357,7 @@ async fn stored_email_addresses_are_normalized(apps: &Apps) {
         ("\"taken\"@example.com", "\"taken\"@example.com"),
         ("taken@example.com", "taken@example.com"),
     ];
-    let names: Vec<_> = Migrator::migrations().iter().map(|one| one.name().to_owned()).collect();
-    let at = names.iter().position(|name| name.ends_with("canonical_addresses"));
-    let steps = u32::try_from(names.len() - at.expect("the migration")).expect("a small number");
-    Migrator::down(&t.app.db.write, Some(steps)).await.expect("the migration runs down");
+    down_to(&t, "canonical_addresses").await;
     for at in 0..stored.len() {
         let address = format!("{at}@example.com");
         t.contact(&team.key, &[&address]).await;

@@ -1,5 +1,6 @@
 //! Teams, their accounts and their keys.
 
+use sea_orm::DatabaseTransaction;
 use serde_json::{Value, json};
 
 use super::{Answer, TestApp, text};
@@ -23,6 +24,17 @@ pub struct TestSubAccount {
 }
 
 impl TestApp {
+    /// Takes the team's lock, as a change of its settings does.
+    pub async fn lock_team(&self, team: &TestTeam) -> DatabaseTransaction {
+        let txn = self.app.db.begin_write().await.expect("a transaction begins");
+        let id = team.id.parse().expect("an id");
+        tollgate::domain::account::team_lock::lock_team(&txn, id)
+            .await
+            .expect("the lock is free")
+            .expect("the team is there");
+        txn
+    }
+
     /// Creates a team with this balance.
     pub async fn team(&self, balance_cents: i64) -> TestTeam {
         let answer = self

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tollgate::domain::billing::Statements;
 
-use super::{SEND_MANY, all, codes, lock, send_at_once};
+use super::{SEND_MANY, all, codes, send_at_once};
 use crate::harness::{Apps, Cut, Postgres, Setup, Sqlite, TestApp, text};
 
 /// The other messages of its batch are accepted.
@@ -157,7 +157,7 @@ async fn a_lock_held_too_long_fails_only_the_sends_of_its_team(t: &Arc<TestApp>)
     for _ in 0..4 {
         others.push(t.team(1_000).await);
     }
-    let txn = lock(t, &team).await;
+    let txn = t.lock_team(&team).await;
 
     let mut sends = send_at_once(t, &team.key, 5);
     let of_others: Vec<_> = others.iter().flat_map(|o| send_at_once(t, &o.key, 5)).collect();
@@ -179,7 +179,7 @@ async fn a_lock_held_too_long_fails_only_the_sends_of_its_team(t: &Arc<TestApp>)
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn changes_that_wait_for_a_lock_leave_connections_for_the_worker(t: &Arc<TestApp>) {
     let (teams, beside) = ([t.team(0).await, t.team(0).await], t.beside(Setup::default()).await);
-    let locks = [lock(&beside, &teams[0]).await, lock(&beside, &teams[1]).await];
+    let locks = [beside.lock_team(&teams[0]).await, beside.lock_team(&teams[1]).await];
     let create = "mutation { createSubAccount(input: { name: \"One\" }) { errors { code } } }";
     let changes: Vec<_> = (0..10)
         .map(|at| {

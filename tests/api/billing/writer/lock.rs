@@ -7,7 +7,7 @@ use sea_orm::ConnectionTrait as _;
 use serde_json::json;
 use tollgate::domain::billing::Statements;
 
-use super::{SEND_MANY, all, codes, hundred, lock, send_at_once};
+use super::{SEND_MANY, all, codes, hundred, send_at_once};
 use crate::harness::{Apps, Setup, TestApp, TestTeam};
 
 /// Waits until a writer waits for the lock. SQLite does not show its locks: there, until all other
@@ -82,7 +82,7 @@ async fn codes_of_sends_that_waited(
 ) -> Vec<String> {
     let sub = t.sub_account(team, json!({})).await;
     assert!(t.sends(&sub.key).await, "the writer's connection is open");
-    let txn = lock(t, team).await;
+    let txn = t.lock_team(team).await;
     let sends: Vec<_> = if count > 2 {
         // One call makes one batch.
         let mut variables = hundred("batch");
@@ -113,7 +113,7 @@ async fn a_waiting_send_can_use_a_limit_or_top_up_committed_before_its_turn(
     let team = t.team(1).await;
     assert!(t.sends(&team.key).await, "the balance pays for one");
 
-    let txn = lock(t, &team).await;
+    let txn = t.lock_team(&team).await;
     let sends = send_at_once(t, &team.key, count);
     until_a_writer_waits(t).await;
     txn.rollback().await.expect("the lock is released");

@@ -7,22 +7,10 @@ mod queue;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use sea_orm::DatabaseTransaction;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::harness::{Answer, TestApp, TestTeam};
-
-/// Takes the team's lock, as a change of its settings does.
-async fn lock(t: &TestApp, team: &TestTeam) -> DatabaseTransaction {
-    let txn = t.app.db.begin_write().await.expect("a transaction begins");
-    let id = team.id.parse().expect("an id");
-    tollgate::domain::account::team_lock::lock_team(&txn, id)
-        .await
-        .expect("the lock is free")
-        .expect("the team is there");
-    txn
-}
+use crate::harness::{Answer, TestApp};
 
 fn send_at_once(t: &Arc<TestApp>, key: &str, count: usize) -> Vec<JoinHandle<Answer>> {
     let sends = (0..count).map(|_| {

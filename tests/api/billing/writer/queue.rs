@@ -6,7 +6,7 @@ use db_test::db_test;
 use serde_json::json;
 use tollgate::domain::billing::WAITING_OF_TEAM_MAX;
 
-use super::{SEND_MANY, all, hundred, lock, send_at_once};
+use super::{SEND_MANY, all, hundred, send_at_once};
 use crate::harness::{Apps, Setup, TestApp};
 
 /// If a writer has already taken the message, it is charged and found again by its idempotency key.
@@ -21,7 +21,7 @@ async fn a_client_that_disconnects_before_its_message_is_taken_is_not_charged(t:
         tokio::spawn(async move { t.send(&own, input).await })
     };
 
-    let txn = lock(t, &team).await;
+    let txn = t.lock_team(&team).await;
     let taken = send("taken");
     while t.app.writers.taken().batches < 2 {
         tokio::task::yield_now().await;
@@ -53,7 +53,7 @@ async fn a_full_queue_refuses_whole_calls_and_leaves_room_for_other_teams(apps: 
     let t = apps.start_with(setup).await;
     let (team, other) = (t.team(1_000_000).await, t.team(1_000).await);
     assert!(t.sends(&team.key).await && t.sends(&other.key).await, "the connections are open");
-    let txn = lock(&t, &team).await;
+    let txn = t.lock_team(&team).await;
     let first = send_at_once(&t, &team.key, 1);
     while t.app.writers.taken().batches < 3 {
         tokio::task::yield_now().await;
@@ -117,7 +117,7 @@ async fn a_call_sends_0_to_100_messages(t: &TestApp) {
 async fn a_stopping_writer_completes_waiting_messages_and_takes_no_new_ones(t: &Arc<TestApp>) {
     let team = t.team(1_000).await;
     assert!(t.sends(&team.key).await, "the writer's connection is open");
-    let txn = lock(t, &team).await;
+    let txn = t.lock_team(&team).await;
     let first = send_at_once(t, &team.key, 1);
     while t.app.writers.taken().batches < 2 {
         tokio::task::yield_now().await;

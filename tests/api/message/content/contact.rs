@@ -106,12 +106,7 @@ async fn a_message_that_waits_while_its_contact_is_erased_is_refused(
     let team = t.team(1_000).await;
     let (contact, _) = t.contact(&team.key, &["+12025550123"]).await;
     assert!(t.sends(&team.key).await, "the writer's connection is open");
-    let txn = t.app.db.begin_write().await.expect("a transaction begins");
-    let id = team.id.parse().expect("an id");
-    tollgate::domain::account::team_lock::lock_team(&txn, id)
-        .await
-        .expect("the lock is free")
-        .expect("the team is there");
+    let txn = t.lock_team(&team).await;
     let taken = t.app.writers.taken().messages;
     let sending = {
         let (t, key) = (Arc::clone(t), team.key.clone());
