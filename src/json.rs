@@ -44,9 +44,13 @@ struct Extent {
 ///
 /// # Errors
 /// See [`JsonError`]. No error contains a part of the text.
-#[expect(clippy::disallowed_methods, reason = "the text was checked")]
 pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, JsonError> {
     measure(text)?;
+    from_slice(text)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the text was checked, or is a string")]
+fn from_slice<T: DeserializeOwned>(text: &[u8]) -> Result<T, JsonError> {
     serde_json::from_slice(text).map_err(|_| JsonError::Invalid)
 }
 
@@ -62,14 +66,15 @@ fn measure(text: &[u8]) -> Result<Extent, JsonError> {
             b'"' => {
                 let begin = at;
                 at = end_of_string(text, begin);
-                let string = &text[begin..at.min(text.len())];
                 at += 1;
                 let is_name = is_colon_next(text, at);
-                if is_name {
-                    if has_private_prefix(string) {
+                // Other names are neither compared nor reserved.
+                if is_name && (depth == 1 || matches!(text.get(begin), Some(b'$' | b'\\'))) {
+                    let name: String = from_slice(&text[begin - 1..at.min(text.len())])?;
+                    if name.starts_with(PRIVATE_PREFIX) {
                         return Err(JsonError::ReservedName);
                     }
-                    if depth == 1 && !outermost_names.insert(unescape(string).collect::<String>()) {
+                    if depth == 1 && !outermost_names.insert(name) {
                         return Err(JsonError::DuplicateName);
                     }
                 }
@@ -123,59 +128,6 @@ fn end_of_string(text: &[u8], begin: usize) -> usize {
 fn is_colon_next(text: &[u8], at: usize) -> bool {
     let mut rest = text.iter().skip(at);
     rest.find(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r')) == Some(&b':')
-}
-
-fn has_private_prefix(name: &[u8]) -> bool {
-    // The first byte decides for nearly every name, without unescaping.
-    matches!(name.first(), Some(b'$' | b'\\'))
-        && unescape(name).take(PRIVATE_PREFIX.len()).eq(PRIVATE_PREFIX.chars())
-}
-
-/// The characters of a string without its escapes. Bytes beyond ASCII are not decoded: that is enough
-/// to compare names with each other.
-fn unescape(string: &[u8]) -> impl Iterator<Item = char> {
-    let mut rest = string.iter();
-    std::iter::from_fn(move || {
-        let byte = *rest.next()?;
-        if byte != b'\\' {
-            return Some(char::from(byte));
-        }
-        Some(match *rest.next()? {
-            b'n' => '\n',
-            b't' => '\t',
-            b'r' => '\r',
-            b'b' => '\u{8}',
-            b'f' => '\u{c}',
-            b'u' => {
-                let high = hex_digits(&mut rest)?;
-                let code = match rest.as_slice() {
-                    [b'\\', b'u', low @ ..] if (0xd800..0xdc00).contains(&high) => {
-                        let mut after = low.iter();
-                        match hex_digits(&mut after)? {
-                            low @ 0xdc00..0xe000 => {
-                                rest = after;
-                                0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00)
-                            }
-                            // An unpaired surrogate, which the parser refuses.
-                            _ => high,
-                        }
-                    }
-                    _ => high,
-                };
-                char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER)
-            }
-            escaped => char::from(escaped),
-        })
-    })
-}
-
-/// The value of the four digits of an escape; `None` if it is not valid, which the parser refuses.
-fn hex_digits(rest: &mut std::slice::Iter<'_, u8>) -> Option<u32> {
-    let digits = rest.by_ref().take(4).map(|digit| char::from(*digit).to_digit(16));
-    let mut count = 0;
-    let code =
-        digits.inspect(|_| count += 1).try_fold(0, |code, digit| Some(code * 16 + digit?))?;
-    (count == 4).then_some(code)
 }
 
 #[cfg(test)]

@@ -1,9 +1,6 @@
 //! The Prometheus metrics. No label contains text that a caller can choose, so their number is limited.
 
-use std::{
-    sync::atomic::{AtomicI64, AtomicU64},
-    time::Duration,
-};
+use std::{sync::atomic::AtomicU64, time::Duration};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -34,86 +31,61 @@ struct VerdictLabel {
     verdict: String,
 }
 
-pub struct Metrics {
-    registry: Registry,
-    requests: Family<RequestLabels, Counter>,
-    request_seconds: Family<OperationLabel, Histogram>,
-    messages: Family<VerdictLabel, Counter>,
-    batch_messages: Histogram,
-    pub sockets: Gauge,
-    writer_waiting: Gauge,
-    text_bytes: Gauge,
-    worker_lag_seconds: Gauge<f64, AtomicU64>,
-    audit_drift: Gauge<i64, AtomicI64>,
+/// Declares the struct with all metrics, each with its initial value, name and description.
+macro_rules! metrics {
+    ($($visibility:vis $field:ident: $type:ty = $initial:expr, $name:literal, $help:literal;)*) => {
+        pub struct Metrics {
+            registry: Registry,
+            $($visibility $field: $type,)*
+        }
+
+        impl Default for Metrics {
+            fn default() -> Self {
+                let mut registry = Registry::with_prefix("tollgate");
+                $(
+                    let $field: $type = $initial;
+                    registry.register($name, $help, $field.clone());
+                )*
+                Self { registry, $($field),* }
+            }
+        }
+    };
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        let seconds = || Histogram::new(exponential_buckets(0.001, 2.0, 14));
-        let metrics = Self {
-            registry: Registry::with_prefix("tollgate"),
-            requests: Family::default(),
-            request_seconds: Family::new_with_constructor(seconds),
-            messages: Family::default(),
-            batch_messages: Histogram::new(exponential_buckets(1.0, 2.0, 9)),
-            sockets: Gauge::default(),
-            writer_waiting: Gauge::default(),
-            text_bytes: Gauge::default(),
-            worker_lag_seconds: Gauge::default(),
-            audit_drift: Gauge::default(),
-        };
-        metrics.registered()
-    }
+metrics! {
+    requests: Family<RequestLabels, Counter> = Family::default(),
+        "requests", "Number of requests by operation type and result code";
+    request_seconds: Family<OperationLabel, Histogram> = Family::new_with_constructor(seconds),
+        "request_seconds", "Duration of requests in seconds";
+    messages: Family<VerdictLabel, Counter> = Family::default(),
+        "messages", "Number of sends: ACCEPTED, REPLAYED, or the code of the refusal";
+    batch_messages: Histogram = Histogram::new(exponential_buckets(1.0, 2.0, 9)),
+        "writer_batch_messages", "Number of messages in each batch of the billing writers";
+    pub sockets: Gauge = Gauge::default(),
+        "sockets", "Number of open WebSockets";
+    writer_waiting: Gauge = Gauge::default(),
+        "writer_waiting", "Number of sends that wait for a billing writer";
+    text_bytes: Gauge = Gauge::default(),
+        "text_bytes", "Memory that large requests hold, in bytes of text";
+    worker_lag_seconds: Gauge<f64, AtomicU64> = Gauge::default(),
+        "worker_lag_seconds",
+        "Seconds since the oldest due message became due; NaN if the database does not answer";
+    audit_drift: Gauge = not_yet_known(),
+        "audit_drift",
+        "Number of contradictions that the last reconciliation found; -1 before the first one";
+}
+
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.001, 2.0, 14))
+}
+
+fn not_yet_known() -> Gauge {
+    let gauge = Gauge::default();
+    gauge.set(-1);
+    gauge
 }
 
 impl Metrics {
-    fn registered(mut self) -> Self {
-        let registry = &mut self.registry;
-        let requests = self.requests.clone();
-        registry.register(
-            "requests",
-            "Number of requests by operation type and result code",
-            requests,
-        );
-        let seconds = self.request_seconds.clone();
-        registry.register("request_seconds", "Duration of requests in seconds", seconds);
-        let messages = self.messages.clone();
-        registry.register(
-            "messages",
-            "Number of sends: ACCEPTED, REPLAYED, or the code of the refusal",
-            messages,
-        );
-        let batches = self.batch_messages.clone();
-        registry.register(
-            "writer_batch_messages",
-            "Number of messages in each batch of the billing writers",
-            batches,
-        );
-        registry.register("sockets", "Number of open WebSockets", self.sockets.clone());
-        let waiting = self.writer_waiting.clone();
-        registry.register(
-            "writer_waiting",
-            "Number of sends that wait for a billing writer",
-            waiting,
-        );
-        let texts = self.text_bytes.clone();
-        registry.register("text_bytes", "Memory that large requests hold, in bytes of text", texts);
-        let lag = self.worker_lag_seconds.clone();
-        registry.register(
-            "worker_lag_seconds",
-            "Seconds since the oldest due message became due; NaN if the database does not answer",
-            lag,
-        );
-        let drift = self.audit_drift.clone();
-        registry.register(
-            "audit_drift",
-            "Number of contradictions that the last reconciliation found; -1 before the first one",
-            drift,
-        );
-        self.audit_drift.set(-1);
-        self
-    }
-
     /// Counts a request that was answered.
     pub fn note_request(&self, operation: &'static str, code: &'static str, took: Duration) {
         self.requests.get_or_create(&RequestLabels { operation, code }).inc();

@@ -1,9 +1,6 @@
 //! An account of a team: its one main account, or one of its sub-accounts.
 
-use sea_orm::{
-    DbErr, FromQueryResult, QueryResult, RuntimeErr, entity::prelude::*, sea_query::SimpleExpr,
-    sqlx::Row as _,
-};
+use sea_orm::{entity::prelude::*, sea_query::SimpleExpr};
 
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -115,63 +112,4 @@ impl Entity {
     pub fn has_backlog() -> SimpleExpr {
         Expr::cust("(cancel_until IS NOT NULL OR quiet_check_after IS NOT NULL)")
     }
-}
-
-/// A row of [`Model`]'s columns, read by position. sea-orm looks up each cell by name and formats an
-/// error for each NULL, which takes a tenth of the time of a page of 50 rows.
-pub struct ListedRow(Model);
-
-impl From<ListedRow> for Model {
-    fn from(row: ListedRow) -> Self {
-        row.0
-    }
-}
-
-impl FromQueryResult for ListedRow {
-    fn from_query_result(result: &QueryResult, prefix: &str) -> Result<Self, DbErr> {
-        // The row types of the two databases differ, but their cells are the same.
-        macro_rules! read {
-            ($row:expr) => {{
-                let (row, mut index) = ($row, 0..);
-                let mut next = || index.next().expect("the range has no end");
-                let status = |text: String| AccountStatus::try_from_value(&text);
-                Model {
-                    id: row.try_get(next()).map_err(read_error)?,
-                    team_id: row.try_get(next()).map_err(read_error)?,
-                    is_sub_account: row.try_get(next()).map_err(read_error)?,
-                    name: row.try_get(next()).map_err(read_error)?,
-                    status: row.try_get(next()).map_err(read_error).and_then(status)?,
-                    status_reason: row.try_get(next()).map_err(read_error)?,
-                    status_changed_at: row.try_get(next()).map_err(read_error)?,
-                    credit_limit_micros: row.try_get(next()).map_err(read_error)?,
-                    total_spent_micros: row.try_get(next()).map_err(read_error)?,
-                    external_id: row.try_get(next()).map_err(read_error)?,
-                    metadata: row.try_get(next()).map_err(read_error)?,
-                    team_balance_visible: row.try_get(next()).map_err(read_error)?,
-                    search_text: row.try_get(next()).map_err(read_error)?,
-                    quiet_from_minute: row.try_get(next()).map_err(read_error)?,
-                    quiet_to_minute: row.try_get(next()).map_err(read_error)?,
-                    quiet_time_zone: row.try_get(next()).map_err(read_error)?,
-                    cancel_until: row.try_get(next()).map_err(read_error)?,
-                    key_generation: row.try_get(next()).map_err(read_error)?,
-                    quiet_check_after: row.try_get(next()).map_err(read_error)?,
-                    test_message_count: row.try_get(next()).map_err(read_error)?,
-                    test_message_bytes: row.try_get(next()).map_err(read_error)?,
-                    created_at: row.try_get(next()).map_err(read_error)?,
-                    updated_at: row.try_get(next()).map_err(read_error)?,
-                }
-            }};
-        }
-        if let Some(row) = result.try_as_pg_row() {
-            Ok(Self(read!(row)))
-        } else if let Some(row) = result.try_as_sqlite_row() {
-            Ok(Self(read!(row)))
-        } else {
-            Model::from_query_result(result, prefix).map(Self)
-        }
-    }
-}
-
-fn read_error(error: sea_orm::sqlx::Error) -> DbErr {
-    DbErr::Query(RuntimeErr::SqlxError(error.into()))
 }

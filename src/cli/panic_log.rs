@@ -3,20 +3,26 @@
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
+    num::NonZeroU32,
     panic,
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
+use governor::{Quota, RateLimiter};
+
 /// Maximum number of panics per second that are logged.
-const LOGGED_PER_SECOND: u32 = 5;
+const LOGGED_PER_SECOND: NonZeroU32 = NonZeroU32::new(5).expect("not zero");
 
 /// Installs the panic hook.
 pub fn log_panics() {
-    let rate = Mutex::new(LogRate { since: Instant::now(), logged: 0, not_logged: 0 });
+    let rate = RateLimiter::direct(Quota::per_second(LOGGED_PER_SECOND));
+    let not_logged = AtomicU64::new(0);
     panic::set_hook(Box::new(move |panic| {
-        let not_logged = rate.lock().unwrap_or_else(PoisonError::into_inner).note(Instant::now());
-        let Some(not_logged) = not_logged else { return };
+        if rate.check().is_err() {
+            not_logged.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let not_logged = not_logged.swap(0, Ordering::Relaxed);
         let location = panic.location().map(ToString::to_string);
         let payload = panic.payload_as_str();
         // Captured only if RUST_BACKTRACE is set.
@@ -25,43 +31,4 @@ pub fn log_panics() {
             .then(|| tracing::field::display(backtrace));
         tracing::error!(location, payload, not_logged, backtrace, "A thread panicked");
     }));
-}
-
-struct LogRate {
-    since: Instant,
-    logged: u32,
-    not_logged: u64,
-}
-
-impl LogRate {
-    /// Counts a panic. `None` if it is not logged, or else the number of panics that were not logged before it.
-    fn note(&mut self, now: Instant) -> Option<u64> {
-        if now.saturating_duration_since(self.since) >= Duration::from_secs(1) {
-            (self.since, self.logged) = (now, 0);
-        }
-        if self.logged == LOGGED_PER_SECOND {
-            self.not_logged += 1;
-            return None;
-        }
-        self.logged += 1;
-        Some(std::mem::take(&mut self.not_logged))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn five_panics_per_second_are_logged_and_the_others_are_counted() {
-        let started = Instant::now();
-        let mut rate = LogRate { since: started, logged: 0, not_logged: 0 };
-        let mut note = |millis| rate.note(started + Duration::from_millis(millis));
-
-        for _ in 0..LOGGED_PER_SECOND {
-            assert_eq!(note(0), Some(0));
-        }
-        assert_eq!((note(1), note(999)), (None, None));
-        assert_eq!((note(1_000), note(1_001)), (Some(2), Some(0)));
-    }
 }

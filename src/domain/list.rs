@@ -3,8 +3,8 @@
 //! there, and its end cursor continues the scan. Totals are limited as well.
 
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait as _, FromQueryResult,
-    IntoSimpleExpr, Order, QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select,
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait as _, IntoSimpleExpr, Order,
+    QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select,
     sea_query::{Asterisk, Expr, Query, SimpleExpr},
 };
 use uuid::Uuid;
@@ -90,18 +90,8 @@ where
 
     /// Reads one page.
     pub async fn page(self, db: &Readers, keyset: Keyset) -> Result<Page<E::Model>, Fault> {
-        self.page_as::<E::Model>(db, keyset).await
-    }
-
-    /// Reads one page, as rows `R`.
-    pub async fn page_as<R>(self, db: &Readers, keyset: Keyset) -> Result<Page<E::Model>, Fault>
-    where
-        E::Model: From<R>,
-        R: FromQueryResult + Send + Sync,
-    {
         let (select, frame) = self.begin(db, keyset).await?;
-        let rows = select.into_model::<R>().all(db).await?;
-        Ok(frame.page(rows.into_iter().map(E::Model::from).collect()))
+        Ok(frame.page(select.all(db).await?))
     }
 
     /// The query of a page, and the frame that makes a page of its rows.

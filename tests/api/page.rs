@@ -1,10 +1,7 @@
 //! Lists: pages in both directions, cursors, total counts, the filters and orders of sub-accounts,
 //! and a fixed number of statements per list.
 
-use chrono::TimeDelta;
 use db_test::db_test;
-use entity::account;
-use sea_orm::{EntityTrait as _, QueryOrder as _};
 use serde_json::{Value, json};
 
 use crate::harness::{TestApp, TestTeam, text};
@@ -305,35 +302,4 @@ async fn a_list_of_sub_accounts_costs_four_statements_whatever_its_length(t: &Te
         // The key, the page, the keys of all its accounts, the usage of all its accounts.
         assert_eq!(statements, 4, "for {count} sub-accounts");
     }
-}
-
-/// Pages are read by column position.
-#[db_test]
-async fn each_column_of_a_listed_account_has_its_own_value(t: &TestApp) {
-    let team = t.team(1_000).await;
-    let input = json!({ "externalId": "one", "creditLimit": 500, "metadata": { "a": 1 },
-                        "teamBalanceVisible": false });
-    let sub = t.sub_account(&team, input).await;
-    assert!(t.sends(&sub.key).await);
-    t.step(TimeDelta::seconds(1));
-    let suspend = "mutation($id: ID!) { suspendSubAccount(account: { id: $id }, \
-                   input: { reason: \"late\" }) { errors { code } } }";
-    let answer = t.ask_with(&team.key, suspend, json!({ "id": sub.id })).await;
-    assert_eq!(answer.refusals(), [""; 0]);
-    t.step(TimeDelta::seconds(1));
-    let rename = "mutation($id: ID!) { updateSubAccount(account: { id: $id }, \
-                  input: { name: \"Other\" }) { errors { code } } }";
-    let answer = t.ask_with(&team.key, rename, json!({ "id": sub.id })).await;
-    assert_eq!(answer.refusals(), [""; 0]);
-
-    let by_name = account::Entity::find().order_by_asc(account::Column::Id);
-    let by_place = by_name.clone().into_model::<account::ListedRow>();
-    let by_name = by_name.all(&t.app.db.read).await.expect("accounts");
-    let by_place = by_place.all(&t.app.db.read).await.expect("accounts");
-    let by_place: Vec<account::Model> = by_place.into_iter().map(Into::into).collect();
-    assert_eq!(by_place, by_name);
-    let row = by_place.last().expect("the sub-account");
-    let times = [Some(row.created_at), row.status_changed_at, Some(row.updated_at)];
-    assert!(times.is_sorted() && times[0] < times[1] && times[1] < times[2], "{times:?}");
-    assert_eq!((row.is_sub_account, row.team_balance_visible), (true, false));
 }

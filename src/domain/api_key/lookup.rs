@@ -136,8 +136,7 @@ fn is_one_of(backend: DbBackend, hashes: &[Hash]) -> SimpleExpr {
         let hashes: Vec<Vec<u8>> = hashes.iter().map(|hash| hash.to_vec()).collect();
         return Expr::cust_with_values("hash = ANY($1)", [Value::from(hashes)]);
     }
-    let hex = |hash: &Hash| hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let hashes: Vec<String> = hashes.iter().map(hex).collect();
+    let hashes: Vec<String> = hashes.iter().map(hex::encode).collect();
     let text = "hash IN (SELECT unhex(value) FROM json_each(?))";
     Expr::cust_with_values(text, [Value::from(serde_json::json!(hashes).to_string())])
 }

@@ -80,7 +80,7 @@ pub async fn list(
     if filter.metadata.is_some() {
         list = list.with_slow_filter();
     }
-    list.page_as::<account::ListedRow>(&app.read_as(main), keyset).await
+    list.page(&app.read_as(main), keyset).await
 }
 
 /// The name of the list in cursors: a cursor is valid for one order only.

@@ -12,8 +12,6 @@ use uuid::Uuid;
 
 use crate::domain::caller::Caller;
 
-/// Maximum number of queries of an account.
-pub const OF_ACCOUNT_MAX: usize = 1_000;
 /// Maximum size of all queries, in bytes.
 pub const BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Estimated size of a query without its text, in bytes.
@@ -36,80 +34,44 @@ impl From<&Caller> for Owner {
     }
 }
 
-/// The persisted queries of all accounts.
+/// The persisted queries of all accounts, by team.
 #[derive(Clone, Default)]
-pub struct PersistedQueries(Arc<Mutex<State>>);
+pub struct PersistedQueries(Arc<Mutex<HashMap<Option<Uuid>, OfTeam>>>);
 
-#[derive(Default)]
-struct State {
-    accounts: HashMap<Owner, Account>,
+struct OfTeam {
+    by_account: LruCache<(Uuid, Hash), Arc<str>>,
     bytes: usize,
 }
 
-struct Account {
-    queries: LruCache<Hash, Arc<str>>,
-    bytes: usize,
+impl Default for OfTeam {
+    fn default() -> Self {
+        Self { by_account: LruCache::unbounded(), bytes: 0 }
+    }
 }
 
 impl PersistedQueries {
     /// The text that this owner sent with the hash.
     pub fn text(&self, owner: Owner, hash: &Hash) -> Option<Arc<str>> {
-        self.state().accounts.get_mut(&owner)?.queries.get(hash).cloned()
+        let mut teams = self.teams();
+        teams.get_mut(&owner.team)?.by_account.get(&(owner.account, *hash)).cloned()
     }
 
     /// Keeps a text for its owner.
     pub fn insert(&self, owner: Owner, hash: Hash, text: &Arc<str>) {
-        let mut state = self.state();
-        let account = state.accounts.entry(owner).or_default();
-        if account.queries.contains(&hash) {
-            return;
+        let mut teams = self.teams();
+        let team = teams.entry(owner.team).or_default();
+        if team.by_account.put((owner.account, hash), Arc::clone(text)).is_none() {
+            team.bytes += bytes_of(text);
         }
-        account.queries.put(hash, Arc::clone(text));
-        account.bytes += bytes_of(text);
-        let has_too_many = account.queries.len() > OF_ACCOUNT_MAX;
-        state.bytes += bytes_of(text);
-        if has_too_many {
-            state.remove_oldest(owner);
-        }
-        while state.bytes > BYTES_MAX {
-            let Some(largest) = state.largest_account() else { return };
-            state.remove_oldest(largest);
+        while teams.values().map(|team| team.bytes).sum::<usize>() > BYTES_MAX {
+            let Some(largest) = teams.values_mut().max_by_key(|team| team.bytes) else { return };
+            let Some((_, oldest)) = largest.by_account.pop_lru() else { return };
+            largest.bytes -= bytes_of(&oldest);
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn teams(&self) -> MutexGuard<'_, HashMap<Option<Uuid>, OfTeam>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    /// The account with the most bytes in the team with the most bytes.
-    fn largest_account(&self) -> Option<Owner> {
-        let mut teams = HashMap::new();
-        for (owner, account) in &self.accounts {
-            *teams.entry(owner.team).or_insert(0) += account.bytes;
-        }
-        let (largest, _) = teams.into_iter().max_by_key(|(_, bytes)| *bytes)?;
-        let accounts = self.accounts.iter().filter(|(owner, _)| owner.team == largest);
-        accounts.max_by_key(|(_, account)| account.bytes).map(|(owner, _)| *owner)
-    }
-
-    /// Removes the least recently used query of an account.
-    fn remove_oldest(&mut self, owner: Owner) {
-        let Some(account) = self.accounts.get_mut(&owner) else { return };
-        if let Some((_, text)) = account.queries.pop_lru() {
-            account.bytes -= bytes_of(&text);
-            self.bytes -= bytes_of(&text);
-        }
-        if account.queries.is_empty() {
-            self.accounts.remove(&owner);
-        }
-    }
-}
-
-impl Default for Account {
-    fn default() -> Self {
-        Self { queries: LruCache::unbounded(), bytes: 0 }
     }
 }
 
@@ -132,24 +94,12 @@ mod tests {
     }
 
     #[test]
-    fn an_account_keeps_its_last_thousand_queries() {
+    fn only_the_account_that_sent_a_query_finds_it() {
         let queries = PersistedQueries::default();
-        let text = Arc::from("{ a }");
-        for at in 0..OF_ACCOUNT_MAX {
-            queries.insert(owner(1, 1), hash(at), &text);
-        }
-        assert!(queries.text(owner(1, 1), &hash(0)).is_some(), "the maximum is kept");
-        queries.insert(owner(1, 1), hash(0), &text);
-        queries.insert(owner(1, 1), hash(OF_ACCOUNT_MAX), &text);
-        assert!(
-            queries.text(owner(1, 1), &hash(1)).is_none(),
-            "the least recently used is removed"
-        );
-        for at in [0, 2, OF_ACCOUNT_MAX] {
-            assert_eq!(queries.text(owner(1, 1), &hash(at)).as_deref(), Some("{ a }"));
-        }
+        queries.insert(owner(1, 1), hash(0), &Arc::from("{ a }"));
+        assert_eq!(queries.text(owner(1, 1), &hash(0)).as_deref(), Some("{ a }"));
         for other in [owner(1, 2), owner(2, 1), Owner { team: None, account: Uuid::from_u128(1) }] {
-            assert!(queries.text(other, &hash(0)).is_none(), "other accounts do not find it");
+            assert!(queries.text(other, &hash(0)).is_none());
         }
     }
 
@@ -162,21 +112,27 @@ mod tests {
             queries.insert(owner(2, 1), hash(at), &small);
         }
         let long: Arc<str> = "x".repeat(15_000).into();
+        let mut inserted = 0;
         for account in 0..20 {
             for at in 0..200 {
                 queries.insert(owner(2, account + 2), hash(at), &long);
+                // Used queries stay, as the last one does.
+                assert!(queries.text(owner(2, 1), &hash(0)).is_some());
+                inserted += 1;
             }
         }
 
-        let count = |owner| (0..100).filter(|at| queries.text(owner, &hash(*at)).is_some()).count();
-        assert_eq!(count(owner(1, 1)), 100, "another team");
-        assert_eq!(count(owner(2, 1)), 100, "a small account of the same team");
-        let state = queries.0.lock().expect("no test panics with it");
-        assert!(state.bytes <= BYTES_MAX);
-        let accounts = state.accounts.values();
-        let of_accounts: usize = accounts.clone().map(|account| account.bytes).sum();
-        let texts = accounts.flat_map(|account| account.queries.iter());
-        let of_texts: usize = texts.map(|(_, text)| bytes_of(text)).sum();
-        assert_eq!([of_accounts, of_texts], [state.bytes; 2]);
+        let count =
+            |owner, of| (0..of).filter(|at| queries.text(owner, &hash(*at)).is_some()).count();
+        assert_eq!(count(owner(1, 1), 100), 100, "another team");
+        assert_eq!(count(owner(2, 1), 100), 1, "the least recently used ones are removed");
+        assert_eq!(count(owner(2, 21), 200), 200, "the newest ones are kept");
+        let teams = queries.teams();
+        let kept = teams.values().map(|team| team.by_account.len()).sum::<usize>();
+        assert!(kept < inserted);
+        let counted: usize = teams.values().map(|team| team.bytes).sum();
+        let texts = teams.values().flat_map(|team| &team.by_account);
+        assert_eq!(texts.map(|(_, text)| bytes_of(text)).sum::<usize>(), counted);
+        assert!(counted <= BYTES_MAX);
     }
 }

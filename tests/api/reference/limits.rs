@@ -166,11 +166,6 @@ fn parts_of_requests(page: &mut Page) {
         ["Limit", "Maximum", "Beyond it"],
         &[
             [
-                "Persisted queries of an account",
-                &count(graphql::PERSISTED_QUERIES_MAX),
-                "the one that was not used for the longest time is forgotten",
-            ],
-            [
                 "Persisted queries of all accounts",
                 &bytes(graphql::PERSISTED_QUERY_BYTES_MAX),
                 "the team with the most bytes loses those that were not used for the longest time",

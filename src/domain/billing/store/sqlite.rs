@@ -198,7 +198,7 @@ fn write(text: &str, outcome: &BatchOutcome) -> Statement {
             row.segments,
             row.cost_micros,
             row.idempotency_key,
-            hex_of(&row.input_hash),
+            hex::encode(&row.input_hash),
             row.metadata,
             entry.map(|entry| hex(entry.id)),
             entry.map(|entry| entry.balance_after.get()),
@@ -260,12 +260,4 @@ fn timestamp(at: DateTime<Utc>) -> String {
 
 fn hex(id: Uuid) -> String {
     id.simple().to_string()
-}
-
-fn hex_of(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
