@@ -27,7 +27,8 @@ use crate::{
 
 const TEAM_NOT_FOUND: &str = "No team has this id.";
 const BEYOND_BOUND: &str = "The balance would exceed 100000000000 cents.";
-const CONFLICT: &str = "This idempotencyKey was already used for another top-up or adjustment. Use a new key.";
+const CONFLICT: &str =
+    "This idempotencyKey was already used for another top-up or adjustment. Use a new key.";
 
 entity::api_enum! {
     /// Reasons why topUpTeam is refused.
