@@ -50,7 +50,7 @@ pub async fn authenticate(
     socket: &mut WebSocket,
     opening: &Opening,
     mut admitted: Admitted,
-    controls: &mut ControlFrames,
+    controls: &ControlFrames,
 ) -> Result<(Caller, Arc<CancellationToken>, Permit<Uuid>), Option<Close>> {
     let until = Instant::now() + INIT_DEADLINE;
     let payload = loop {
@@ -65,7 +65,7 @@ pub async fn authenticate(
             return Err(Some(TOO_LARGE));
         }
         let incoming = read(received)?;
-        if !matches!(incoming, Some(Incoming::Init(_))) && !controls.take() {
+        if !matches!(incoming, Some(Incoming::Init(_))) && controls.check().is_err() {
             return Err(Some(TOO_MANY_CONTROLS));
         }
         match incoming {

@@ -6,17 +6,15 @@
 use std::{
     collections::BTreeMap,
     net::IpAddr,
+    num::NonZeroU32,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
 };
 
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
-};
+use governor::{DefaultDirectRateLimiter, RateLimiter};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -31,8 +29,8 @@ pub const UNAUTHENTICATED_MAX: usize = SOCKETS_MAX / 4;
 /// Maximum number of unauthenticated WebSocket connections of one address. Each is authenticated within moments.
 pub const UNAUTHENTICATED_OF_PEER_MAX: usize = UNAUTHENTICATED_MAX / 8;
 /// Burst of control messages of a WebSocket, and their rate per second.
-pub const CONTROLS_MAX: u32 = 100;
-pub const CONTROLS_PER_SECOND: u32 = 20;
+pub const CONTROLS_MAX: NonZeroU32 = NonZeroU32::new(100).expect("100 is not 0");
+pub const CONTROLS_PER_SECOND: NonZeroU32 = NonZeroU32::new(20).expect("20 is not 0");
 
 /// The open WebSocket connections.
 pub struct Sockets {
@@ -162,34 +160,15 @@ impl Sockets {
 
 /// Limits the rate of a WebSocket's control messages: pings, pongs, and `complete` for operations that are not
 /// running. They are not charged to the rate limits, so without this limit one client could keep a processor busy.
-pub struct ControlFrames {
-    /// When a full burst is available again.
-    full_at: Instant,
-}
+pub type ControlFrames = DefaultDirectRateLimiter;
 
-impl Default for ControlFrames {
-    fn default() -> Self {
-        Self { full_at: Instant::now() }
-    }
-}
-
-impl ControlFrames {
-    /// Counts a control message. Returns whether it is within the limit.
-    pub fn take(&mut self) -> bool {
-        let (now, every) = (Instant::now(), Duration::from_secs(1) / CONTROLS_PER_SECOND);
-        let full_at = self.full_at.max(now) + every;
-        let is_allowed = full_at <= now + every * CONTROLS_MAX;
-        if is_allowed {
-            self.full_at = full_at;
-        }
-        is_allowed
-    }
+/// The limiter of one WebSocket.
+pub fn control_frames() -> ControlFrames {
+    RateLimiter::direct(governor::Quota::per_second(CONTROLS_PER_SECOND).allow_burst(CONTROLS_MAX))
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::sleep;
-
     use super::*;
 
     #[test]
@@ -231,23 +210,5 @@ mod tests {
         drop(held);
         assert_eq!(sockets.quota.count(), 0);
         assert!(sockets.lock().is_empty());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_rate_of_control_messages_is_limited() {
-        let mut controls = ControlFrames::default();
-        for _ in 0..2 {
-            let burst = (0..2 * CONTROLS_MAX).filter(|_| controls.take()).count();
-            assert_eq!(burst, CONTROLS_MAX as usize);
-            sleep(Duration::from_secs(1)).await;
-            let second = (0..CONTROLS_MAX).filter(|_| controls.take()).count();
-            assert_eq!(second, CONTROLS_PER_SECOND as usize);
-            // An idle hour does not increase the burst.
-            sleep(Duration::from_hours(1)).await;
-        }
-        for _ in 0..1_000 {
-            assert!(controls.take());
-            sleep(Duration::from_secs(1) / CONTROLS_PER_SECOND).await;
-        }
     }
 }

@@ -17,7 +17,7 @@ use tracing::{Instrument as _, Span};
 
 use self::{
     handshake::{Opening, authenticate},
-    limits::{Admitted, ControlFrames},
+    limits::{Admitted, control_frames},
     message::{CLOSED_BY_CLIENT, Close},
     session::Session,
 };
@@ -69,9 +69,9 @@ async fn serve(
 ) {
     let sockets = shared.app.metrics.sockets.clone();
     sockets.inc();
-    let mut controls = ControlFrames::default();
+    let controls = control_frames();
     let authenticated =
-        Box::pin(authenticate(&shared, &mut socket, &opening, admitted, &mut controls)).await;
+        Box::pin(authenticate(&shared, &mut socket, &opening, admitted, &controls)).await;
     let close = match authenticated {
         Ok((caller, key_ended, _team_permit)) => {
             let Opening { request_id, connection, .. } = opening;

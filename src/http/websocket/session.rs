@@ -196,7 +196,7 @@ impl Session {
             Some(Incoming::Complete(id)) => !self.operations.contains_key(id),
             Some(Incoming::Init(_) | Incoming::Subscribe { .. }) => false,
         };
-        if is_control && !self.controls.take() {
+        if is_control && self.controls.check().is_err() {
             return Err(Some(TOO_MANY_CONTROLS));
         }
         match incoming {

@@ -95,17 +95,17 @@ async fn control_messages_of_a_client_are_rate_limited(t: &TestApp) {
                 stream.write_all(&frame(0x81, init.as_bytes())).await.expect("it is read");
             }
             // Far more than the rate allows while they are read.
-            let many = control.repeat(100 * CONTROLS_MAX as usize);
+            let many = control.repeat(100 * CONTROLS_MAX.get() as usize);
             stream.write_all(&many).await.expect("it is read");
             assert_eq!(said(&mut stream).await.closed(), Some(1008), "{control:?}");
         }
     }
 
     let mut socket = Socket::with_key(server.address, &team.key).await;
-    for _ in 0..CONTROLS_MAX / 2 {
+    for _ in 0..CONTROLS_MAX.get() / 2 {
         socket.send(json!({ "type": "complete", "id": "nothing" })).await;
     }
-    for at in 0..2 * CONTROLS_MAX {
+    for at in 0..2 * CONTROLS_MAX.get() {
         let id = at.to_string();
         socket.subscribe(&id, "subscription { balanceChanged { balance } }").await;
         socket.send(json!({ "type": "complete", "id": id })).await;

@@ -556,8 +556,8 @@ fn websockets(page: &mut Page) {
     );
     let controls = format!(
         "{} per second, {} at once",
-        count(http::CONTROLS_PER_SECOND),
-        count(http::CONTROLS_MAX)
+        count(http::CONTROLS_PER_SECOND.get()),
+        count(http::CONTROLS_MAX.get())
     );
     page.table(
         ["Limit", "Maximum", "Beyond it"],
