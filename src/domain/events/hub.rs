@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// How long changes are collected before they are published.
-const COLLECT_DELAY: Duration = Duration::from_millis(50);
+pub(super) const COLLECT_DELAY: Duration = Duration::from_millis(50);
 /// Maximum number of events that a slow listener may lag behind; beyond that it gets [`Event::Lagged`].
 const LAG_MAX: usize = 64;
 /// Maximum number of changes of one team that are pending for other processes; beyond that, these get
@@ -105,7 +105,7 @@ pub(super) struct State {
     pub(super) local: HashMap<Uuid, broadcast::Sender<Arc<ReceivedEvent>>>,
     /// Whether changes are sent to other processes, which may listen to any team.
     pub(super) notifies_others: bool,
-    /// Changes to publish, by team.
+    /// Changes to publish in this process, by team.
     pub(super) collected: HashMap<Uuid, Changed>,
     /// Changes to send to other processes, by team.
     pub(super) pending: HashMap<Uuid, Pending>,
@@ -190,19 +190,19 @@ impl Events {
     /// Publishes committed changes.
     pub fn publish(&self, changes: impl IntoIterator<Item = Change>) {
         let mut state = self.state();
-        let mut is_collected = false;
         for Change { team_id, account_id, message_id } in changes {
-            if !state.notifies_others && !state.has_listeners(team_id) {
-                continue;
+            // Only for listeners that exist now: others must not receive changes from before they listened.
+            if state.has_listeners(team_id) {
+                let collected = state.collected.entry(team_id).or_default();
+                if let Some(account_id) = account_id {
+                    collected.entry(account_id).or_default().extend(message_id);
+                }
+                self.change_collected.notify_one();
             }
-            is_collected = true;
-            let collected = state.collected.entry(team_id).or_default();
-            if let Some(account_id) = account_id {
-                collected.entry(account_id).or_default().extend(message_id);
+            if state.notifies_others {
+                state.add_pending(team_id, account_id, message_id);
+                self.pending_added.notify_one();
             }
-        }
-        if is_collected {
-            self.change_collected.notify_one();
         }
     }
 
@@ -239,34 +239,28 @@ impl State {
         self.local.get(&team_id).is_some_and(|sender| sender.receiver_count() > 0)
     }
 
-    pub(super) fn add_pending(&mut self, team_id: Uuid, changed: &Changed) {
+    pub(super) fn add_pending(
+        &mut self,
+        team_id: Uuid,
+        account_id: Option<Uuid>,
+        message_id: Option<Uuid>,
+    ) {
         let pending = self.pending.entry(team_id).or_insert_with(|| Some(BTreeSet::new()));
         let Some(changes) = pending else { return };
-        for (account_id, messages) in changed {
-            if messages.is_empty() {
-                changes.insert((*account_id, None));
-            }
-            changes.extend(messages.iter().map(|message_id| (*account_id, Some(*message_id))));
-        }
+        changes.extend(account_id.map(|account_id| (account_id, message_id)));
         if changes.len() > PENDING_MAX {
             *pending = None;
         }
     }
 }
 
-/// Publishes collected changes in this process, and queues them for other processes, where the delivery may be slow.
+/// Publishes collected changes in this process.
 pub(super) async fn publish_collected(app: &App) {
     loop {
         app.events.change_collected.notified().await;
         sleep(COLLECT_DELAY).await;
         let collected = std::mem::take(&mut app.events.state().collected);
         for (team_id, changed) in collected {
-            let mut state = app.events.state();
-            if state.notifies_others {
-                state.add_pending(team_id, &changed);
-                app.events.pending_added.notify_one();
-            }
-            drop(state);
             app.events.publish_locally(team_id, Event::Changed(changed));
         }
     }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-use super::hub::{Changed, Event, State};
+use super::hub::{COLLECT_DELAY, Changed, Event, State};
 use crate::{
     app::App,
     domain::{Fault, Unavailable},
@@ -49,10 +49,12 @@ pub async fn run(app: &App) {
 /// Sends pending changes to other processes. All of them are one statement, because each statement is a commit.
 async fn publish_pending(app: &App) {
     loop {
+        app.events.pending_added.notified().await;
+        sleep(COLLECT_DELAY).await;
         let notifications = app.events.state().take_notifications(app.events.process);
-        if notifications.is_empty() {
-            app.events.pending_added.notified().await;
-        } else if timeout(PUBLISH_TIMEOUT, send(app, &notifications)).await.is_err() {
+        if !notifications.is_empty()
+            && timeout(PUBLISH_TIMEOUT, send(app, &notifications)).await.is_err()
+        {
             tracing::warn!("Changes were not sent to other processes: the database is slow");
         }
     }
@@ -86,7 +88,9 @@ impl State {
 async fn send(app: &App, notifications: &[Notification]) {
     let text = |note| serde_json::to_string(note).expect("ids are plain JSON");
     let texts: Vec<String> = notifications.iter().map(text).collect();
-    let sql = "SELECT pg_notify($1, note) FROM unnest($2::text[]) AS note";
+    // The commit need not wait for the disk: a notification is lost in a crash anyway.
+    let sql = "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, note) \
+               FROM unnest($2::text[]) AS note";
     let notify =
         Statement::from_sql_and_values(app.db.backend(), sql, [CHANNEL.into(), texts.into()]);
     if let Err(fault) = app.db.write.execute_raw(notify).await {
@@ -150,6 +154,21 @@ mod tests {
         (0..count as u128).map(|id| Uuid::from_u128(u128::MAX - id)).collect()
     }
 
+    fn add_pending(state: &mut State, changed: &Changed) {
+        let team_id = Uuid::from_u128(1);
+        if changed.is_empty() {
+            state.add_pending(team_id, None, None);
+        }
+        for (account_id, messages) in changed {
+            if messages.is_empty() {
+                state.add_pending(team_id, Some(*account_id), None);
+            }
+            for message_id in messages {
+                state.add_pending(team_id, Some(*account_id), Some(*message_id));
+            }
+        }
+    }
+
     /// Takes the notifications. Each is serialised and parsed; `PostgreSQL` refuses one of 8,000 bytes.
     fn taken(state: &mut State) -> Vec<Option<Changed>> {
         let parsed = |note: Notification| {
@@ -164,7 +183,7 @@ mod tests {
 
     #[test]
     fn notifications_list_every_change_once() {
-        let (mut state, team_id) = (State::default(), Uuid::from_u128(1));
+        let mut state = State::default();
         let many_messages = Changed::from([(Uuid::max(), ids(CHANGES_MAX + 1))]);
         let accounts_with = |messages: &BTreeSet<Uuid>| -> Changed {
             ids(CHANGES_MAX).into_iter().map(|id| (id, messages.clone())).collect()
@@ -175,8 +194,8 @@ mod tests {
             (accounts_with(&ids(1)), vec![CHANGES_MAX]),
             (many_messages, vec![CHANGES_MAX, 1]),
         ] {
-            state.add_pending(team_id, &all);
-            state.add_pending(team_id, &all);
+            add_pending(&mut state, &all);
+            add_pending(&mut state, &all);
             let (mut received, mut received_sizes) = (Changed::new(), Vec::new());
             for part in taken(&mut state) {
                 let part = part.expect("a list of changes");
@@ -191,11 +210,11 @@ mod tests {
 
     #[test]
     fn too_many_changes_are_sent_as_lagged() {
-        let (mut state, team_id) = (State::default(), Uuid::from_u128(1));
-        state.add_pending(team_id, &Changed::from([(Uuid::max(), ids(PENDING_MAX))]));
+        let mut state = State::default();
+        add_pending(&mut state, &Changed::from([(Uuid::max(), ids(PENDING_MAX))]));
         assert!(taken(&mut state).iter().all(Option::is_some));
-        state.add_pending(team_id, &Changed::from([(Uuid::nil(), ids(PENDING_MAX + 1))]));
-        state.add_pending(team_id, &Changed::from([(Uuid::nil(), ids(1))]));
+        add_pending(&mut state, &Changed::from([(Uuid::nil(), ids(PENDING_MAX + 1))]));
+        add_pending(&mut state, &Changed::from([(Uuid::nil(), ids(1))]));
         assert_eq!(taken(&mut state), [None]);
     }
 }
