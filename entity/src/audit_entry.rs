@@ -137,6 +137,8 @@ crate::api_enum! {
         RevokeApiKey,
         /// The mutation createTeam, or the command team create.
         CreateTeam,
+        /// The mutation renameTeam.
+        RenameTeam,
         /// The mutation topUpTeam, or the command team top-up.
         TopUpTeam,
         /// The mutation adjustTeamBalance.
@@ -193,6 +195,7 @@ impl AuditAction {
             | Self::RotateApiKey
             | Self::RevokeApiKey
             | Self::CreateTeam
+            | Self::RenameTeam
             | Self::TopUpTeam
             | Self::AdjustTeamBalance
             | Self::ImportPrices

@@ -9,21 +9,27 @@ use entity::{
     audit_entry::AuditAction,
     team,
 };
-use sea_orm::{ColumnTrait, Condition, EntityTrait, IntoActiveModel, QueryFilter};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, Condition, EntityTrait, IntoActiveModel, QueryFilter,
+};
 use serde_json::json;
 use uuid::Uuid;
 
 use super::{
     Failure, Fault,
+    account::team_lock::lock_team,
     api_key::{self as keys, authentication::begin_as_operator, plain_key::PlainKey},
     audit_log::{Entry, Settings},
     caller::{Caller, OperatorCaller},
+    events::Change,
     list::List,
     page::{Page, PageArgs},
     refused,
     validate::{self, NAME_RULE},
 };
 use crate::app::App;
+
+const NOT_FOUND: &str = "No team has this id.";
 
 pub mod sub_account;
 pub mod sub_account_list;
@@ -32,6 +38,16 @@ pub mod sub_account_status;
 entity::api_enum! {
     /// Reasons why createTeam is refused.
     pub enum CreateTeamRefusal {
+        /// The name is empty, longer than 200 characters, or contains control characters.
+        NameInvalid,
+    }
+}
+
+entity::api_enum! {
+    /// Reasons why renameTeam is refused.
+    pub enum RenameTeamRefusal {
+        /// There is no team with this id.
+        NotFound,
         /// The name is empty, longer than 200 characters, or contains control characters.
         NameInvalid,
     }
@@ -87,6 +103,48 @@ pub async fn create(
     let entry = Entry::of(AuditAction::CreateTeam, team.id).to_team(team.id).made(settings);
     txn.commit(app, entry).await?;
     Ok(CreatedTeam { team, main_account, api_key, plain_key })
+}
+
+/// Renames a team and its main account, whose name is always that of the team. `id` is `None` if it is malformed.
+pub async fn rename(
+    app: &App,
+    operator: &OperatorCaller,
+    id: Option<Uuid>,
+    name: &str,
+) -> Result<team::Model, Failure<RenameTeamRefusal>> {
+    use RenameTeamRefusal as Refusal;
+    let not_found = || refused(Refusal::NotFound, &["input", "teamId"], NOT_FOUND);
+    let name = validate::name(name)
+        .ok_or_else(|| refused(Refusal::NameInvalid, &["input", "name"], NAME_RULE))?;
+
+    let txn = begin_as_operator(app, operator).await?;
+    let team = lock_team(&txn, id.ok_or_else(not_found)?).await?.ok_or_else(not_found)?;
+    let now = app.clock.now();
+    let to_account = account::ActiveModel {
+        search_text: Set(sub_account::search_text(&name, None)),
+        name: Set(name.clone()),
+        updated_at: Set(now),
+        ..Default::default()
+    };
+    account::Entity::update_many()
+        .set(to_account)
+        .filter(account::Column::TeamId.eq(team.id))
+        .filter(account::Column::IsSubAccount.eq(false))
+        .exec(&txn)
+        .await?;
+    let to_team =
+        team::ActiveModel { name: Set(name.clone()), updated_at: Set(now), ..Default::default() };
+    team::Entity::update_many()
+        .set(to_team)
+        .filter(team::Column::Id.eq(team.id))
+        .exec(&txn)
+        .await?;
+    let before = Settings::from([("name", json!(team.name))]);
+    let after = Settings::from([("name", json!(name))]);
+    let entry = Entry::of(AuditAction::RenameTeam, team.id).to_team(team.id);
+    txn.commit(app, entry.changed(before, after)).await?;
+    app.events.publish([Change { team_id: team.id, account_id: None, message_id: None }]);
+    Ok(team::Model { name, updated_at: now, ..team })
 }
 
 /// The team with this id, for an operator.

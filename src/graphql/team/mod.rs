@@ -136,6 +136,15 @@ pub struct CreateTeamInput {
     name: String,
 }
 
+/// New name of a team.
+#[derive(InputObject)]
+pub struct RenameTeamInput {
+    /// Id of the team.
+    team_id: ID,
+    /// New name of the team and of its main account (1 to 200 characters).
+    name: String,
+}
+
 /// Payment to add to a team's balance.
 #[derive(InputObject)]
 pub struct TopUpTeamInput {
@@ -174,6 +183,14 @@ payload! {
         /// The main account's first key, complete, which authenticates requests. It is shown only
         /// once. Null if the mutation was refused.
         plain_key: Option<String> = Some(created.plain_key.reveal().to_owned()),
+    }
+}
+
+payload! {
+    /// Result of renameTeam.
+    RenameTeamPayload, domain::team::RenameTeamRefusal, rows::Model as team => {
+        /// The team after the change; null if the mutation was refused.
+        team: Option<Team> = Some(Team(team)),
     }
 }
 
@@ -246,6 +263,20 @@ impl TeamMutation {
             domain::team::create(ctx.app()?, &ctx.operator()?, &input.name).await
         });
         CreateTeamPayload::of(done.await)
+    }
+
+    /// Renames a team and its main account. Requires a key of an operator.
+    #[graphql(guard = "RoleGuard::Operator", visible = "access::operator")]
+    async fn rename_team(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The team and its new name.")] input: RenameTeamInput,
+    ) -> Result<Option<RenameTeamPayload>> {
+        let id = parse_id(&input.team_id);
+        let done = audited(ctx, AuditAction::RenameTeam, Target::Team(id), async {
+            domain::team::rename(ctx.app()?, &ctx.operator()?, id, &input.name).await
+        });
+        RenameTeamPayload::of(done.await)
     }
 
     /// Adds an amount to a team's balance, once for each idempotencyKey. Requires a key of an

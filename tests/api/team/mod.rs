@@ -94,6 +94,39 @@ async fn each_team_has_its_own_main_account_and_balance(t: &TestApp) {
     assert_eq!(create(t, &"é".repeat(200)).await.refusals(), NOTHING);
 }
 
+/// The main account is renamed together with its team.
+#[db_test]
+async fn an_operator_renames_a_team(t: &TestApp) {
+    let (team, other) = (t.team(100).await, t.team(100).await);
+    let rename = "mutation($input: RenameTeamInput!) { renameTeam(input: $input) \
+                  { team { name mainAccount { name } } errors { code field } } }";
+    let ask = async |key: &str, id: &str, name: &str| {
+        t.ask_with(key, rename, json!({ "input": { "teamId": id, "name": name } })).await
+    };
+    let before = t.everything().await;
+
+    for (id, name, code, field) in [
+        (team.id.as_str(), " ", "NAME_INVALID", "name"),
+        (&team.main_account_id, "New", "NOT_FOUND", "teamId"),
+        (UNKNOWN_IDS[1], "New", "NOT_FOUND", "teamId"),
+    ] {
+        let refused = ask(&t.operator, id, name).await;
+        let error = json!({ "code": code, "field": ["input", field] });
+        assert_eq!(refused.data()["renameTeam"], json!({ "team": null, "errors": [error] }));
+    }
+    assert_eq!(ask(&team.key, &team.id, "New").await.codes(), ["FORBIDDEN"]);
+    assert_eq!(t.everything().await, before);
+
+    let renamed = ask(&t.operator, &team.id, " New ").await;
+    let shown = json!({ "name": "New", "mainAccount": { "name": "New" } });
+    assert_eq!(renamed.data()["renameTeam"], json!({ "team": shown, "errors": [] }));
+    let query = "{ team { name balance mainAccount { name } } }";
+    for (key, name) in [(&team.key, "New"), (&other.key, "Acme")] {
+        let expected = json!({ "name": name, "balance": 100, "mainAccount": { "name": name } });
+        assert_eq!(t.ask(key, query).await.data()["team"], expected);
+    }
+}
+
 /// The list is newest first. An unknown id finds nothing.
 #[db_test]
 async fn operators_list_all_teams_and_find_each_by_its_id(t: &TestApp) {

@@ -23,6 +23,17 @@ pub fn calls(stage: &Stage) -> Vec<Call<'_>> {
         ),
         Call::new(
             "",
+            "renameTeam",
+            &format!(
+                "(input: {{ teamId: \"{team}\", name: \"Renamed\" }}) {{ errors {{ code }} }}"
+            ),
+            (None, Some(team), json!({ "name": "Acme" }), json!({ "name": "Renamed" })),
+            &format!("(input: {{ teamId: \"{team}\", name: \"\" }}) {{ errors {{ code }} }}"),
+            "NAME_INVALID",
+            (None, Some(team)),
+        ),
+        Call::new(
+            "",
             "topUpTeam",
             &format!(
                 "(input: {{ teamId: \"{team}\", amount: 0.25, idempotencyKey: \"a\", note: \"In\" }}) \
