@@ -70,6 +70,7 @@ impl<H: Copy + Eq + Hash> Permit<H> {
     }
 
     /// Moves all units to a new permit.
+    #[must_use]
     pub fn moved(&mut self) -> Self {
         let count = take(&mut self.count);
         Self { holder: self.holder, count, quota: Arc::clone(&self.quota) }
