@@ -3,7 +3,10 @@
 //! requests together, of which one team may use half. The first [`PART_BYTES`] of a request do not
 //! count against the common limit; few requests need more.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    mem::take,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use futures_util::{Stream, TryStreamExt as _};
 use sea_orm::DbErr;
@@ -44,7 +47,7 @@ impl Default for MemoryBudget {
 impl MemoryBudget {
     /// An empty reservation, for one request or one event.
     pub fn of(&self, team_id: Option<Uuid>) -> Reservation {
-        Reservation { memory_budget: Arc::clone(&self.parts), team_id, held: Mutex::default() }
+        Reservation(Mutex::new(Held { bytes: 0, parts: self.parts.empty(team_id) }))
     }
 
     /// Bytes that count against the common limit now.
@@ -55,22 +58,17 @@ impl MemoryBudget {
     /// Reserves memory for a message that waits to be sent, until the permit is dropped; `None` if the
     /// limit is reached.
     pub fn wait(&self, team_id: Option<Uuid>, bytes: usize) -> Option<Permit<Uuid>> {
-        let mut waiting = self.waiting.take(team_id)?;
-        waiting.grow(bytes.saturating_sub(1)).then_some(waiting)
+        let mut waiting = self.waiting.empty(team_id);
+        waiting.grow(bytes).then_some(waiting)
     }
 }
 
 /// The memory that one request holds. It is released when this is dropped.
-pub struct Reservation {
-    memory_budget: Arc<Quota<Uuid>>,
-    team_id: Option<Uuid>,
-    held: Mutex<Held>,
-}
+pub struct Reservation(Mutex<Held>);
 
-#[derive(Default)]
 struct Held {
     bytes: usize,
-    parts: Option<Permit<Uuid>>,
+    parts: Permit<Uuid>,
 }
 
 impl Reservation {
@@ -85,17 +83,9 @@ impl Reservation {
         if bytes > TEXT_BYTES_MAX {
             return Err(Fault::TooMuchText);
         }
-        let parts = held.parts.as_ref().map_or(0, Permit::count);
-        let more = (bytes / PART_BYTES).saturating_sub(parts);
-        if more > 0 {
-            if held.parts.is_none() {
-                held.parts = self.memory_budget.take(self.team_id);
-            }
-            let more = more - usize::from(parts == 0);
-            let is_taken = held.parts.as_mut().is_some_and(|parts| parts.grow(more));
-            if !is_taken {
-                return Err(Unavailable::TextsWait.into());
-            }
+        let more = (bytes / PART_BYTES).saturating_sub(held.parts.count());
+        if !held.parts.grow(more) {
+            return Err(Unavailable::TextsWait.into());
         }
         held.bytes = bytes;
         Ok(())
@@ -140,14 +130,8 @@ impl Reservation {
             return self.take(more);
         }
         held.bytes = bytes;
-        match bytes / PART_BYTES {
-            0 => held.parts = None,
-            parts => {
-                if let Some(taken) = &mut held.parts {
-                    taken.shrink(taken.count().saturating_sub(parts));
-                }
-            }
-        }
+        let less = held.parts.count().saturating_sub(bytes / PART_BYTES);
+        held.parts.shrink(less);
         Ok(())
     }
 
@@ -158,22 +142,18 @@ impl Reservation {
 
     /// Whether the reservation counts against the common limit.
     pub fn is_large(&self) -> bool {
-        self.held().parts.is_some()
+        self.held().parts.count() > 0
     }
 
     /// Moves what is reserved to a new reservation, and leaves this one empty.
     #[must_use]
     pub fn moved(&self) -> Self {
-        let held = std::mem::take(&mut *self.held());
-        Self {
-            memory_budget: Arc::clone(&self.memory_budget),
-            team_id: self.team_id,
-            held: Mutex::new(held),
-        }
+        let mut held = self.held();
+        Self(Mutex::new(Held { bytes: take(&mut held.bytes), parts: held.parts.moved() }))
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

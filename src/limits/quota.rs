@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     hash::Hash,
+    mem::take,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -31,10 +32,15 @@ impl<H: Copy + Eq + Hash> Quota<H> {
         Arc::new(Self { max, of_one_max, held })
     }
 
-    /// Takes one unit. Without a holder, only the total limit applies. `None` if a limit is reached.
+    /// Takes one unit. `None` if a limit is reached.
     pub fn take(self: &Arc<Self>, holder: Option<H>) -> Option<Permit<H>> {
-        let mut permit = Permit { holder, count: 0, quota: Arc::clone(self) };
+        let mut permit = self.empty(holder);
         permit.grow(1).then_some(permit)
+    }
+
+    /// A permit without units. Without a holder, only the total limit applies to it.
+    pub fn empty(self: &Arc<Self>, holder: Option<H>) -> Permit<H> {
+        Permit { holder, count: 0, quota: Arc::clone(self) }
     }
 
     /// Number of units that all holders have.
@@ -63,8 +69,18 @@ impl<H: Copy + Eq + Hash> Permit<H> {
         self.count
     }
 
+    /// Moves all units to a new permit.
+    #[must_use]
+    pub fn moved(&mut self) -> Self {
+        let count = take(&mut self.count);
+        Self { holder: self.holder, count, quota: Arc::clone(&self.quota) }
+    }
+
     /// Takes `more` units, or none of them and returns false if a limit would be exceeded.
     pub fn grow(&mut self, more: usize) -> bool {
+        if more == 0 {
+            return true;
+        }
         let mut held = self.quota.held();
         let of_holder = self.holder.and_then(|holder| held.of.get(&holder).copied());
         let of_holder = of_holder.unwrap_or_default();
@@ -85,6 +101,9 @@ impl<H: Copy + Eq + Hash> Permit<H> {
     /// Releases `less` units, or all if there are fewer.
     pub fn shrink(&mut self, less: usize) {
         let less = less.min(self.count);
+        if less == 0 {
+            return;
+        }
         self.count -= less;
         let mut held = self.quota.held();
         held.count -= less;
