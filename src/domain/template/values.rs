@@ -39,92 +39,77 @@ impl Values {
     }
 }
 
+/// A list or a map.
 #[derive(Debug)]
-struct List {
-    items: Vec<Value>,
+struct Container {
+    items: Items,
     were_compared: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
-struct Map {
-    entries: BTreeMap<String, Value>,
-    were_compared: Arc<AtomicBool>,
+enum Items {
+    List(Vec<Value>),
+    Map(BTreeMap<String, Value>),
 }
 
-impl Object for List {
+impl Object for Container {
     fn repr(self: &Arc<Self>) -> ObjectRepr {
-        ObjectRepr::Seq
+        match self.items {
+            Items::List(_) => ObjectRepr::Seq,
+            Items::Map(_) => ObjectRepr::Map,
+        }
     }
 
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        self.items.get(key.as_usize()?).cloned()
+        match &self.items {
+            Items::List(values) => values.get(key.as_usize()?).cloned(),
+            Items::Map(entries) => entries.get(key.as_str()?).cloned(),
+        }
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
-        Enumerator::Seq(self.items.len())
-    }
-
-    fn custom_cmp(self: &Arc<Self>, other: &DynObject) -> Option<Ordering> {
-        compare(&self.were_compared, other)
-    }
-}
-
-impl Object for Map {
-    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        self.get_value_by_str(key.as_str()?)
-    }
-
-    fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
-        self.entries.get(key).cloned()
-    }
-
-    fn enumerate(self: &Arc<Self>) -> Enumerator {
-        self.mapped_enumerator(|map| {
-            Box::new(map.entries.keys().map(|key| Value::from(key.as_str())))
-        })
+        match &self.items {
+            Items::List(values) => Enumerator::Seq(values.len()),
+            Items::Map(_) => self.mapped_enumerator(|container| match &container.items {
+                Items::List(_) => Box::new(std::iter::empty()),
+                Items::Map(entries) => {
+                    Box::new(entries.keys().map(|key| Value::from(key.as_str())))
+                }
+            }),
+        }
     }
 
     fn enumerator_len(self: &Arc<Self>) -> Option<usize> {
-        Some(self.entries.len())
+        Some(match &self.items {
+            Items::List(values) => values.len(),
+            Items::Map(entries) => entries.len(),
+        })
     }
 
+    /// Records a comparison with another list or map of the variables; the rendering then fails, so the result is
+    /// arbitrary. A list that is written in the template is short and may be compared.
     fn custom_cmp(self: &Arc<Self>, other: &DynObject) -> Option<Ordering> {
-        compare(&self.were_compared, other)
+        other.downcast_ref::<Self>()?;
+        self.were_compared.store(true, atomic::Ordering::Relaxed);
+        Some(Ordering::Equal)
     }
-}
-
-/// Records a comparison with another list or map of the variables; the rendering then fails, so the result is
-/// arbitrary. A list that is written in the template is short and may be compared.
-fn compare(were_compared: &AtomicBool, other: &DynObject) -> Option<Ordering> {
-    let is_variable =
-        other.downcast_ref::<List>().is_some() || other.downcast_ref::<Map>().is_some();
-    if !is_variable {
-        return None;
-    }
-    were_compared.store(true, atomic::Ordering::Relaxed);
-    Some(Ordering::Equal)
 }
 
 /// Converts JSON to the library's values. The library's own conversion by serde is not used because it turns numbers
 /// into objects (`serde_json` has the feature `arbitrary_precision`).
 fn from_json(json: &Json, were_compared: &Arc<AtomicBool>) -> Value {
-    match json {
-        Json::Null => Value::from(()),
-        Json::Bool(value) => Value::from(*value),
-        Json::Number(number) => from_number(number),
-        Json::String(text) => Value::from(text.as_str()),
-        Json::Array(values) => Value::from_object(List {
-            items: values.iter().map(|value| from_json(value, were_compared)).collect(),
-            were_compared: Arc::clone(were_compared),
-        }),
+    let convert = |json| from_json(json, were_compared);
+    let items = match json {
+        Json::Null => return Value::from(()),
+        Json::Bool(value) => return Value::from(*value),
+        Json::Number(number) => return from_number(number),
+        Json::String(text) => return Value::from(text.as_str()),
+        Json::Array(values) => Items::List(values.iter().map(convert).collect()),
         Json::Object(object) => {
-            let entries = object.iter();
-            let entries =
-                entries.map(|(name, value)| (name.clone(), from_json(value, were_compared)));
-            let entries = entries.collect();
-            Value::from_object(Map { entries, were_compared: Arc::clone(were_compared) })
+            Items::Map(object.iter().map(|(name, value)| (name.clone(), convert(value))).collect())
         }
-    }
+    };
+    Value::from_object(Container { items, were_compared: Arc::clone(were_compared) })
 }
 
 /// An integer, or else the nearest double, or else the number as text.
