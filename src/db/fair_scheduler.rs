@@ -67,8 +67,12 @@ impl FairScheduler {
     /// For a pool that requests share with the worker: requests leave [`WORKER_CONNECTIONS`] to the
     /// worker but may always use one, and each holder may have half of the others.
     pub fn shared_with_worker(connections: usize) -> Self {
-        let total = connections.saturating_sub(WORKER_CONNECTIONS).max(1);
-        let total = total.min(Semaphore::MAX_PERMITS);
+        Self::with_total(connections.saturating_sub(WORKER_CONNECTIONS))
+    }
+
+    /// All holders together may have `total` slots, and each may have half of them, but at least one.
+    pub fn with_total(total: usize) -> Self {
+        let total = total.clamp(1, Semaphore::MAX_PERMITS);
         let holder_max = (total / 2).max(1);
         Self { holder_max, total: Some(Arc::new(Semaphore::new(total))), ..Self::new(1) }
     }
@@ -83,7 +87,15 @@ impl FairScheduler {
 
     /// Waits for a slot of the team, or of the operators.
     pub async fn acquire(&self, scope: impl Into<Scope>) -> Slot {
-        let holder = Holder::from(scope.into());
+        self.acquire_as(Holder::from(scope.into())).await
+    }
+
+    /// Waits for a slot of the team.
+    pub async fn acquire_for_team(&self, team_id: Uuid) -> Slot {
+        self.acquire_as(Holder::Team(team_id)).await
+    }
+
+    async fn acquire_as(&self, holder: Holder) -> Slot {
         let of_holder = acquire(self.slots_of(holder)).await;
         let of_total = match &self.total {
             Some(total) => Some(acquire(Arc::clone(total)).await),

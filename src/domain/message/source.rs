@@ -144,7 +144,7 @@ pub(in crate::domain) async fn resolve(
     }
     let resolve =
         move |engine: &mut TemplateEngine| resolve_all(&references, messages, bytes, Some(engine));
-    app.templates.run(caller.team_id, deadline, resolve).await?
+    app.templates.run(caller, deadline, resolve).await?
 }
 
 /// Resolves each message. The engine is needed only if there are templates.

@@ -277,7 +277,7 @@ async fn checked<C: From<Problem>>(
         .map_err(|rule| refused(Problem::Variables.into(), VARIABLES, rule))?;
     let bodies = new.bodies.clone();
     let compile = move |engine: &mut TemplateEngine| engine.compile(&bodies);
-    let compiled = app.templates.run(account.team_id(), deadline, compile).await?;
+    let compiled = app.templates.run(account.account(), deadline, compile).await?;
     let compiled = compiled.map_err(Fault::from)?.map_err(|problem| {
         let message = format!("The template is not valid: {problem}.");
         refused(Problem::Syntax.into(), BODIES, message)

@@ -53,7 +53,7 @@ pub async fn preview(
         return Ok(channels.map(|channel| Preview::of(channel, Err(refusal.clone()))).collect());
     }
     let render = move |engine: &mut TemplateEngine| render_all(&row, &variables, engine);
-    app.templates.run(caller.team_id, deadline, render).await?
+    app.templates.run(caller, deadline, render).await?
 }
 
 fn render_all(

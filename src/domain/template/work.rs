@@ -2,14 +2,11 @@
 //! templates of one request have 200 ms of processor time in total, and stop at its deadline or when its client
 //! disconnects. Compiled templates are cached.
 
-use std::{num::NonZero, sync::Arc, thread::available_parallelism, time::Duration};
+use std::{num::NonZero, sync::Arc, thread::available_parallelism};
 
 use entity::template;
 use moka::sync::Cache;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    task::spawn_blocking,
-};
+use tokio::task::spawn_blocking;
 use tracing::Span;
 use uuid::Uuid;
 
@@ -19,19 +16,17 @@ use super::{
     render::{RenderRefusal, Rendering},
     source::Compiled,
 };
-use crate::domain::{Failure, Fault, Unavailable, deadline::Deadline};
+use crate::{
+    db::{FairScheduler, Scope},
+    domain::{Failure, Fault, Unavailable, deadline::Deadline},
+};
 
 /// Maximum estimated size of the cache of compiled templates, in bytes.
 const CACHE_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// The semaphore of a team is dropped after this time without use.
-const TEAM_IDLE_MAX: Duration = Duration::from_mins(10);
-const TEAMS_REMEMBERED_MAX: u64 = 10_000;
 
 /// The permits for template threads, and the cache of compiled templates.
 pub struct Templates {
-    permits: Arc<Semaphore>,
-    permits_per_team: usize,
-    teams: Cache<Uuid, Arc<Semaphore>>,
+    permits: FairScheduler,
     compiled: Cache<Uuid, Arc<Rendering>>,
 }
 
@@ -43,14 +38,11 @@ impl Default for Templates {
 
 impl Templates {
     fn new(processors: usize) -> Self {
-        let teams = Cache::builder().max_capacity(TEAMS_REMEMBERED_MAX).time_to_idle(TEAM_IDLE_MAX);
         let weigh = |_: &Uuid, rendering: &Arc<Rendering>| {
             u32::try_from(rendering.weight()).unwrap_or(u32::MAX)
         };
         Self {
-            permits: Arc::new(Semaphore::new(processors)),
-            permits_per_team: (processors / 2).max(1),
-            teams: teams.build(),
+            permits: FairScheduler::with_total(processors),
             compiled: Cache::builder().max_capacity(CACHE_BYTES_MAX).weigher(weigh).build(),
         }
     }
@@ -58,30 +50,18 @@ impl Templates {
     /// Runs `work` on a blocking thread as soon as permits are available.
     pub async fn run<T: Send + 'static>(
         &self,
-        team_id: Uuid,
+        scope: impl Into<Scope>,
         deadline: &Deadline,
         work: impl FnOnce(&mut TemplateEngine) -> T + Send + 'static,
     ) -> Result<T, Fault> {
-        let permits = tokio::select! {
-            biased;
-            permits = self.acquire_permits(team_id) => permits,
-            () = tokio::time::sleep_until(deadline.until) => None,
-            () = deadline.gone.cancelled() => None,
-        };
-        let permits = permits.ok_or(Unavailable::TemplatesLate)?;
+        let permit = deadline.wait_for(self.permits.acquire(scope)).await;
+        let permit = permit.ok_or(Unavailable::TemplatesLate)?;
         let (compiled, deadline, span) = (self.compiled.clone(), deadline.clone(), Span::current());
         let done = spawn_blocking(move || {
-            let (_permits, _entered) = (permits, span.entered());
+            let (_permit, _entered) = (permit, span.entered());
             work(&mut TemplateEngine { compiled, time: TimeLimit::new(deadline) })
         });
         done.await.map_err(|_| Fault::Broken("a template thread does not panic"))
-    }
-
-    /// Acquires the team's permit first: a call that waits for it must not hold a permit that other teams need.
-    async fn acquire_permits(&self, team_id: Uuid) -> Option<[OwnedSemaphorePermit; 2]> {
-        let of_team = || Arc::new(Semaphore::new(self.permits_per_team));
-        let of_team = self.teams.get_with(team_id, of_team).acquire_owned().await.ok()?;
-        Some([of_team, Arc::clone(&self.permits).acquire_owned().await.ok()?])
     }
 }
 
@@ -115,7 +95,7 @@ impl TemplateEngine {
 impl TemplateEngine {
     /// An engine with an empty cache and a deadline in one minute.
     pub fn for_test() -> Self {
-        let until = tokio::time::Instant::now() + Duration::from_mins(1);
+        let until = tokio::time::Instant::now() + std::time::Duration::from_mins(1);
         let (compiled, deadline) = (Templates::default().compiled, Deadline::until(until));
         Self { compiled, time: TimeLimit::new(deadline) }
     }
@@ -123,6 +103,8 @@ impl TemplateEngine {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use chrono::DateTime;
     use futures_util::FutureExt as _;
     use tokio::time::Instant;
@@ -152,13 +134,18 @@ mod tests {
         }
     }
 
+    fn team(number: u128) -> Scope {
+        let id = Uuid::from_u128(number);
+        Scope::Account { team_id: id, account_id: id }
+    }
+
     /// A team has half of the permits, and at least one. Its waiting calls do not delay other teams.
     #[tokio::test]
     async fn a_team_has_half_of_the_permits() {
-        let (busy, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let (busy, other) = (team(1), team(2));
         for (processors, of_team) in [(1, 1), (2, 1), (3, 1), (4, 2)] {
             let templates = Templates::new(processors);
-            let acquire = |team_id| templates.acquire_permits(team_id).now_or_never();
+            let acquire = |scope: Scope| templates.permits.acquire(scope).now_or_never();
             let mut acquired: Vec<_> =
                 (0..of_team).map(|_| acquire(busy).expect("a permit")).collect();
 
@@ -168,24 +155,24 @@ mod tests {
             assert!(acquire(busy).is_some(), "{processors}");
         }
         let templates = Templates::new(2);
-        let _all = [busy, other].map(|team_id| templates.acquire_permits(team_id).now_or_never());
-        assert!(templates.acquire_permits(Uuid::nil()).now_or_never().is_none());
+        let _all = [busy, other].map(|scope| templates.permits.acquire(scope).now_or_never());
+        assert!(templates.permits.acquire(team(3)).now_or_never().is_none());
     }
 
     #[tokio::test(start_paused = true)]
     async fn waiting_for_a_permit_ends_at_the_deadline_or_when_the_client_disconnects() {
-        let (templates, team_id) = (Templates::new(1), Uuid::nil());
-        let permits = templates.acquire_permits(team_id).await;
+        let (templates, scope) = (Templates::new(1), team(1));
+        let permits = templates.permits.acquire(scope).await;
         let gone = deadline();
         gone.gone.cancel();
         for deadline in [deadline(), gone] {
-            let late = templates.run(team_id, &deadline, |_| ()).await;
+            let late = templates.run(scope, &deadline, |_| ()).await;
             assert!(matches!(late, Err(Fault::Unavailable(Unavailable::TemplatesLate))));
         }
         drop(permits);
         assert!(
             templates
-                .run(team_id, &deadline(), |engine: &mut TemplateEngine| engine.time.check())
+                .run(scope, &deadline(), |engine: &mut TemplateEngine| engine.time.check())
                 .await
                 .is_ok()
         );
@@ -193,7 +180,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_stops_when_the_client_disconnects() {
-        let (templates, team_id) = (Templates::new(1), Uuid::nil());
+        let (templates, scope) = (Templates::new(1), team(1));
         let deadline = deadline();
         let gone = deadline.gone.clone();
         let work = move |engine: &mut TemplateEngine| {
@@ -202,7 +189,7 @@ mod tests {
             (before, engine.time.check(), engine.rendering(&row("Hi")).is_ok())
         };
 
-        let done = templates.run(team_id, &deadline, work).await;
+        let done = templates.run(scope, &deadline, work).await;
 
         assert!(matches!(done, Ok((Ok(()), Err(Stop::Late), false))));
     }
@@ -210,7 +197,7 @@ mod tests {
     /// The time limit applies to all work of one request, and is separate for each request.
     #[tokio::test]
     async fn a_request_that_exceeds_its_time_is_stopped() {
-        let (templates, team_id) = (Templates::new(2), Uuid::nil());
+        let (templates, scope) = (Templates::new(2), team(1));
         let deadline = deadline();
         let use_up = |engine: &mut TemplateEngine| loop {
             if let Err(stop) = engine.time.check() {
@@ -218,12 +205,12 @@ mod tests {
             }
         };
 
-        let used_up = templates.run(team_id, &deadline, use_up).await.expect("a permit");
+        let used_up = templates.run(scope, &deadline, use_up).await.expect("a permit");
         let again = templates
-            .run(team_id, &deadline, |engine: &mut TemplateEngine| engine.time.check())
+            .run(scope, &deadline, |engine: &mut TemplateEngine| engine.time.check())
             .await;
         let other = templates
-            .run(team_id, &self::deadline(), |engine: &mut TemplateEngine| engine.time.check())
+            .run(scope, &self::deadline(), |engine: &mut TemplateEngine| engine.time.check())
             .await;
 
         assert_eq!(used_up, (Stop::TimeUsedUp, false));
