@@ -16,10 +16,14 @@ use super::{
     Fault,
     account::BalanceView,
     caller::{AccountCaller, MainCaller},
-    events::{Event, Listener, Turn, shared_read::SharedReads},
+    events::{Event, Listener, Turn},
     message::list as message_list,
 };
-use crate::{app::App, db::has_id, limits::memory_budget::Reservation};
+use crate::{
+    app::App,
+    db::has_id,
+    limits::{memory_budget::Reservation, read_through_cache::ReadThroughCache},
+};
 
 /// Maximum number of rows that one statement reads.
 const READ_MAX: usize = 25;
@@ -28,6 +32,10 @@ const NEWEST_MAX: u64 = 1_000;
 /// Maximum difference between the clocks of several processes.
 const CLOCK_SKEW_MAX: TimeDelta = TimeDelta::seconds(10);
 const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// How long a shared read is kept.
+const SHARED_READ_TTL: Duration = Duration::from_secs(1);
+/// Maximum number of shared reads of one type. A value that was removed too early is read again.
+const SHARED_READS_MAX: u64 = 1_000;
 /// How often expired shared reads are removed.
 const CLEANUP_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -44,15 +52,14 @@ pub struct Update<T> {
 type Newest = Arc<[(Uuid, DateTime<Utc>)]>;
 type Accounts = Arc<HashMap<Uuid, account::Model>>;
 
-/// Reads that the listeners of an account share.
-#[derive(Default)]
+/// Reads that the listeners of an account share. They need the same value within moments.
 pub struct Updates {
-    balances: SharedReads<Uuid, BalanceView>,
-    messages: SharedReads<(Uuid, Environment, Vec<Uuid>), Arc<Messages>>,
-    newest: SharedReads<(Uuid, Environment), Newest>,
+    balances: ReadThroughCache<Uuid, BalanceView>,
+    messages: ReadThroughCache<(Uuid, Environment, Vec<Uuid>), Arc<Messages>>,
+    newest: ReadThroughCache<(Uuid, Environment), Newest>,
     /// By team.
-    accounts: SharedReads<(Uuid, Vec<Uuid>), Accounts>,
-    changed_accounts: SharedReads<(Uuid, DateTime<Utc>), Arc<[Uuid]>>,
+    accounts: ReadThroughCache<(Uuid, Vec<Uuid>), Accounts>,
+    changed_accounts: ReadThroughCache<(Uuid, DateTime<Utc>), Arc<[Uuid]>>,
 }
 
 struct Messages {
@@ -67,6 +74,18 @@ impl Updates {
         self.newest.remove_expired().await;
         self.accounts.remove_expired().await;
         self.changed_accounts.remove_expired().await;
+    }
+}
+
+impl Default for Updates {
+    fn default() -> Self {
+        Self {
+            balances: ReadThroughCache::new(SHARED_READS_MAX, SHARED_READ_TTL),
+            messages: ReadThroughCache::new(SHARED_READS_MAX, SHARED_READ_TTL),
+            newest: ReadThroughCache::new(SHARED_READS_MAX, SHARED_READ_TTL),
+            accounts: ReadThroughCache::new(SHARED_READS_MAX, SHARED_READ_TTL),
+            changed_accounts: ReadThroughCache::new(SHARED_READS_MAX, SHARED_READ_TTL),
+        }
     }
 }
 
@@ -112,7 +131,7 @@ async fn balance(
         let read = tokio::spawn(async move { super::account::balance(&app, &caller).await });
         read.await.unwrap_or(Err(Fault::Broken("the task that reads a balance does not panic")))
     };
-    app.updates.balances.get(caller.account_id, since, read).await
+    app.updates.balances.get_since(caller.account_id, since, read).await
 }
 
 /// The caller's messages whenever they change: all of them, or only the one with the id `only`.
@@ -167,10 +186,10 @@ async fn message(
         let _turn = app.events.read_turn(listener).await;
         let reservation = app.memory_budget.of(Some(caller.team_id));
         let rows = message_list::find_many(app, caller, ids, &reservation).await?;
-        Ok(Arc::new(Messages { rows, _reservation: reservation }))
+        Ok::<_, Fault>(Arc::new(Messages { rows, _reservation: reservation }))
     };
     let key = (caller.account_id, caller.environment, ids.to_vec());
-    let messages = app.updates.messages.get(key, since, read).await?;
+    let messages = app.updates.messages.get_since(key, since, read).await?;
     Ok(messages.rows.get(&id).cloned())
 }
 
@@ -194,7 +213,7 @@ async fn newest(
                 .await?;
         Ok(rows.into())
     };
-    app.updates.newest.get((caller.account_id, caller.environment), since, read).await
+    app.updates.newest.get_since((caller.account_id, caller.environment), since, read).await
 }
 
 /// The team's sub-accounts whenever their settings, status or money change.
@@ -249,9 +268,10 @@ async fn sub_account(
             .filter(has_id(app.db.backend(), ids.iter().copied()))
             .all(&app.read_as(main))
             .await?;
-        Ok(Arc::new(rows.into_iter().map(|row| (row.id, row)).collect()))
+        Ok::<_, Fault>(Arc::new(rows.into_iter().map(|row| (row.id, row)).collect()))
     };
-    let accounts = app.updates.accounts.get((main.team_id(), ids.to_vec()), since, read).await?;
+    let accounts =
+        app.updates.accounts.get_since((main.team_id(), ids.to_vec()), since, read).await?;
     Ok(accounts.get(&id).cloned())
 }
 
@@ -277,7 +297,7 @@ async fn changed(
         Ok(ids.into())
     };
     let key = (main.team_id(), changed_since);
-    app.updates.changed_accounts.get(key, since, read).await
+    app.updates.changed_accounts.get_since(key, since, read).await
 }
 
 /// Reads in a turn of the team, and retries until it succeeds: a stream survives an outage of the database.

@@ -2,65 +2,70 @@
 //! TTL, which counts from the beginning of the read.
 
 use std::{
-    collections::HashMap,
+    future::ready,
     hash::Hash,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
-use moka::future::Cache;
+use moka::{Entry, future::Cache, ops::compute::Op, sync};
 use tokio::time::Instant;
-
-/// Number of known reads from which those without a value are removed.
-const SWEEP_FROM: usize = 64;
 
 pub struct ReadThroughCache<K, V> {
     values: Cache<K, Arc<CachedRead<V>>>,
     ttl: Duration,
-    reads: Mutex<Reads<K>>,
+    /// The number of the last invalidation of a key, kept until all values that it concerns are too old. A value that
+    /// is still being read can be invalidated too.
+    forgotten: sync::Cache<K, u64>,
+    /// Numbers reads and invalidations in their order, from 1.
+    last_number: AtomicU64,
 }
-
-/// The invalidation of each key's value, known from the beginning of its read: a value that is still
-/// being read can be invalidated too.
-struct Reads<K> {
-    by_key: HashMap<K, Weak<Invalidation>>,
-    sweep_at: usize,
-}
-
-/// When a value was invalidated, if it was.
-type Invalidation = OnceLock<Instant>;
 
 struct CachedRead<V> {
     begun: Instant,
-    invalidation: Arc<Invalidation>,
+    number: u64,
     value: V,
 }
 
 impl<K, V> ReadThroughCache<K, V>
 where
-    K: Hash + Eq + Send + Sync + 'static,
+    K: Clone + Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
     /// A cache of at most `values_max` values.
     pub fn new(values_max: u64, ttl: Duration) -> Self {
         let values = Cache::builder().max_capacity(values_max).time_to_live(ttl).build();
-        let reads = Reads { by_key: HashMap::new(), sweep_at: SWEEP_FROM };
-        Self { values, ttl, reads: Mutex::new(reads) }
+        let forgotten = sync::Cache::builder().time_to_live(2 * ttl).build();
+        Self { values, ttl, forgotten, last_number: AtomicU64::new(0) }
     }
 
-    /// The value of the key, which `read` reads if it is not cached. Concurrent callers wait for the
-    /// same read; a caller for whom it began too long ago reads again. Errors are not cached.
-    pub async fn get<E, F>(&self, key: K, read: impl Fn() -> F) -> Result<V, Arc<E>>
+    /// The value of the key, which `read` reads if it is not cached or is older than the TTL.
+    pub async fn get<E, F>(&self, key: K, read: impl Fn() -> F) -> Result<V, E>
     where
-        K: Clone,
-        E: Send + Sync + 'static,
+        E: Clone + Send + Sync + 'static,
         F: Future<Output = Result<V, E>>,
     {
-        let called = Instant::now();
-        let is_fresh = |found: &Arc<CachedRead<V>>| {
-            let is_valid = found.invalidation.get().is_none_or(|at| *at > called);
-            is_valid && found.begun + self.ttl >= called
-        };
+        self.get_since(key, Instant::now() - self.ttl, read).await
+    }
+
+    /// A value of the key whose read began at `since` or later. Concurrent callers wait for the same read; a caller
+    /// for whom it began too early reads again. Errors are not cached.
+    pub async fn get_since<E, F>(
+        &self,
+        key: K,
+        since: Instant,
+        read: impl Fn() -> F,
+    ) -> Result<V, E>
+    where
+        E: Clone + Send + Sync + 'static,
+        F: Future<Output = Result<V, E>>,
+    {
+        let forgotten = self.forgotten.get(&key).unwrap_or_default();
+        let is_fresh =
+            |found: &Arc<CachedRead<V>>| found.number > forgotten && found.begun >= since;
         if let Some(found) = self.values.get(&key).await.filter(is_fresh) {
             return Ok(found.value.clone());
         }
@@ -68,61 +73,44 @@ where
         Box::pin(async {
             loop {
                 let read = async {
-                    let invalidation = self.begin(&key);
-                    let begun = Instant::now();
-                    Ok(Arc::new(CachedRead { begun, invalidation, value: read().await? }))
+                    let (number, begun) = (self.next_number(), Instant::now());
+                    Ok(Arc::new(CachedRead { begun, number, value: read().await? }))
                 };
-                let found = self.values.try_get_with(key.clone(), read).await?;
+                let found = self.values.try_get_with(key.clone(), read).await;
+                let found = found.map_err(|error: Arc<E>| E::clone(&error))?;
                 if is_fresh(&found) {
                     return Ok(found.value.clone());
                 }
-                self.values.invalidate(&key).await;
+                // Another caller may have replaced it meanwhile.
+                let remove_old = |entry: Option<Entry<_, _>>| {
+                    let is_old = entry.is_some_and(|entry| !is_fresh(entry.value()));
+                    ready(if is_old { Op::Remove } else { Op::Nop })
+                };
+                self.values.entry_by_ref(&key).and_compute_with(remove_old).await;
             }
         })
         .await
     }
 
+    /// Removes values that are older than the TTL, which an idle cache would keep.
+    pub async fn remove_expired(&self) {
+        self.values.run_pending_tasks().await;
+    }
+
     /// Invalidates the value of the key: later calls of [`Self::get`] return a value whose read began
     /// after this.
     pub fn forget(&self, key: &K) {
-        let invalidation = self.reads().by_key.remove(key);
-        invalidate(invalidation);
+        // Under the key's lock, so that a greater number is never replaced by a smaller one.
+        self.forgotten.entry_by_ref(key).and_upsert_with(|_| self.next_number());
     }
 
     /// Invalidates the values of all keys, for tests that change rows with their own statements.
     pub fn forget_all(&self) {
-        invalidate(self.reads().by_key.drain().map(|(_, invalidation)| invalidation));
+        self.values.invalidate_all();
     }
 
-    /// The invalidation for a read that is about to begin: the one of the key's cached value, if it
-    /// has one.
-    fn begin(&self, key: &K) -> Arc<Invalidation>
-    where
-        K: Clone,
-    {
-        let mut reads = self.reads();
-        if let Some(invalidation) = reads.by_key.get(key).and_then(Weak::upgrade) {
-            return invalidation;
-        }
-        if reads.by_key.len() >= reads.sweep_at {
-            reads.by_key.retain(|_, invalidation| invalidation.strong_count() > 0);
-            reads.sweep_at = SWEEP_FROM.max(reads.by_key.len() * 2);
-        }
-        let invalidation = Arc::new(Invalidation::new());
-        reads.by_key.insert(key.clone(), Arc::downgrade(&invalidation));
-        invalidation
-    }
-
-    fn reads(&self) -> MutexGuard<'_, Reads<K>> {
-        self.reads.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn invalidate(invalidations: impl IntoIterator<Item = Weak<Invalidation>>) {
-    let now = Instant::now();
-    for invalidation in invalidations.into_iter().filter_map(|weak| weak.upgrade()) {
-        // It cannot be set already: it was removed from the map, and is set only here.
-        let _ = invalidation.set(now);
+    fn next_number(&self) -> u64 {
+        self.last_number.fetch_add(1, Ordering::Relaxed) + 1
     }
 }
 
@@ -132,6 +120,8 @@ mod tests {
         convert::Infallible,
         sync::atomic::{AtomicU32, Ordering},
     };
+
+    use futures_util::future::join_all;
 
     use super::*;
 
@@ -209,12 +199,46 @@ mod tests {
         assert_eq!(get_key(0, &cache, &reads, Duration::ZERO).await, 5);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_value_whose_read_began_too_early_is_read_again() {
+        let (cache, reads) = (ReadThroughCache::new(1, SECOND), AtomicU32::new(0));
+        let read = || async {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            Ok::<_, Infallible>(reads.fetch_add(1, Ordering::Relaxed) + 1)
+        };
+        let first = Instant::now();
+        assert_eq!(cache.get_since(0, first, read).await, Ok(1));
+        let second = Instant::now();
+        assert!(second > first);
+        let found = join_all((0..500).map(|_| cache.get_since(0, second, read))).await;
+        assert_eq!(found, [Ok(2); 500]);
+        assert_eq!(cache.get_since(0, first, read).await, Ok(2), "a newer value is valid too");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dropped_caller_leaves_the_read_to_the_next() {
+        let (cache, reads) = (ReadThroughCache::new(1, SECOND), AtomicU32::new(0));
+        let takes = Duration::from_millis(10);
+        let dropped = tokio::time::timeout(takes / 2, get(&cache, &reads, takes));
+        let (dropped, value) = tokio::join!(dropped, get(&cache, &reads, takes));
+        assert!(dropped.is_err());
+        assert_eq!(value, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_is_not_cached() {
+        let cache = ReadThroughCache::new(1, SECOND);
+        assert_eq!(cache.get(0, async || Err("failed")).await, Err("failed"));
+        assert_eq!(cache.get(0, async || Ok::<_, &str>(1)).await, Ok(1));
+    }
+
     #[tokio::test]
-    async fn failed_reads_use_no_memory() {
-        let cache = ReadThroughCache::<u32, ()>::new(10, SECOND);
-        for key in 0..10_000 {
-            assert!(cache.get(key, async || Err(())).await.is_err());
-        }
-        assert!(cache.reads().by_key.len() <= SWEEP_FROM);
+    async fn expired_values_are_removed_on_request() {
+        let ttl = Duration::from_millis(100);
+        let (cache, reads) = (ReadThroughCache::new(1, ttl), AtomicU32::new(0));
+        get(&cache, &reads, Duration::ZERO).await;
+        tokio::time::sleep(ttl).await;
+        cache.remove_expired().await;
+        assert_eq!(cache.values.entry_count(), 0);
     }
 }

@@ -89,15 +89,14 @@ pub async fn authenticate(app: &App, bearer: &str) -> Result<Option<Caller>, Fau
     let hash = plain_key.hash();
     let key = match app.keys.cache.get(hash, || find(app, hash)).await {
         Ok(key) => key,
-        Err(failure) => match &*failure {
-            NotFound::Unknown => return Ok(None),
-            NotFound::Fault(fault) => return Err(fault.clone()),
-        },
+        Err(NotFound::Unknown) => return Ok(None),
+        Err(NotFound::Fault(fault)) => return Err(fault),
     };
     if is_usable(&key, app.clock.now()) { Caller::from_key(&key).map(Some) } else { Ok(None) }
 }
 
 /// Results that are not cached: an unknown key and a failure.
+#[derive(Clone)]
 enum NotFound {
     Unknown,
     Fault(Fault),

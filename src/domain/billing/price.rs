@@ -31,7 +31,7 @@ impl Default for Prices {
 impl Prices {
     /// The price of one unit to this recipient: a segment for SMS, a message otherwise.
     pub async fn find(&self, db: &Db, recipient: &Recipient) -> Result<Option<Micros>, Fault> {
-        let list = self.0.get((), || read(db)).await.map_err(|fault| (*fault).clone())?;
+        let list = self.0.get((), || read(db)).await?;
         let Some(prices) = list.get(&recipient.channel) else { return Ok(None) };
         let digits = match recipient.channel {
             Channel::Sms | Channel::Whatsapp => recipient.address.trim_start_matches('+'),

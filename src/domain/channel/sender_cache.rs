@@ -44,8 +44,7 @@ impl Senders {
         account_id: Uuid,
         ids: &[Uuid],
     ) -> Result<Arc<Vec<CachedSender>>, Fault> {
-        let cached = self.0.get(account_id, || read(db, account_id)).await;
-        let cached = cached.map_err(|fault| (*fault).clone())?;
+        let cached = self.0.get(account_id, || read(db, account_id)).await?;
         let is_cached = |id: &Uuid| cached.iter().any(|cached| cached.sender.id == *id);
         if ids.iter().all(is_cached) { Ok(cached) } else { read(db, account_id).await }
     }

@@ -2,13 +2,12 @@
 //!
 //! A change is [published](Events::publish) after its commit. Changes are collected for a moment and then sent
 //! to the listeners of their team: directly within the process, and by `NOTIFY` to other processes on the same
-//! `PostgreSQL` (`postgres`). Processes announce which teams they listen to, so that changes without listeners
-//! cost almost nothing.
+//! `PostgreSQL` (`postgres`).
 //!
 //! An event has the ids of what changed, never its data: the listener reads the rows with its own permissions.
 //! Every two seconds the teams with listeners are polled for changes of money and settings that were not
-//! published, such as those of the command line. A message's change can be lost if another process did not know
-//! the listener yet or if `NOTIFY` fails; the next change of that message is published again.
+//! published, such as those of the command line. A message's change can be lost if `NOTIFY` fails; the next change of
+//! that message is published again.
 
 use sea_orm::DbBackend;
 
@@ -17,7 +16,6 @@ use crate::app::App;
 mod hub;
 mod polling_fallback;
 mod postgres;
-pub(in crate::domain) mod shared_read;
 
 pub use hub::{Change, Changed, Event, Events, Listener, ReceivedEvent, Turn, turns_of_team};
 
