@@ -1,115 +1,100 @@
-//! Events between processes on the same `PostgreSQL`, by `LISTEN` and `NOTIFY` on one channel. Each process announces
-//! the teams that it listens to, and sends the changes that others listen to. Notifications have statements of their
-//! own, because a `NOTIFY` in the accept path's transaction would serialise all commits.
+//! Events between processes on the same `PostgreSQL`, by `LISTEN` and `NOTIFY` on one channel. All changes are sent,
+//! because another process may have listeners of any team. Notifications have statements of their own, because a
+//! `NOTIFY` in the accept path's transaction would serialise all commits.
 
-use std::{collections::hash_map::Entry, time::Duration};
+use std::{mem::take, time::Duration};
 
-use sea_orm::{ConnectionTrait, Statement};
+use sea_orm::{
+    ConnectionTrait, Statement,
+    sqlx::{Executor as _, postgres::PgListener},
+};
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-use super::hub::{Changed, Event, Events, INTEREST_TTL, RemoteInterest, State};
+use super::hub::{COLLECT_DELAY, Changed, Event, State};
 use crate::{
     app::App,
     domain::{Fault, Unavailable},
     json,
 };
 
-const CHANNEL: &str = "tollgate_events";
-/// A notification must have less than 8,000 bytes; an id with quotes and comma has 39.
-const IDS_MAX: usize = 150;
-/// A change has the ids of an account and of a message.
-const CHANGES_MAX: usize = IDS_MAX / 2;
-/// Timeout of a notification, which uses the same connections as changes.
+const CHANNEL: &str = "tollgate_changes";
+/// A notification must have less than 8,000 bytes; a change has the ids of an account and of a message, of 39 bytes
+/// each with quotes and comma.
+const CHANGES_MAX: usize = 75;
+/// Timeout of a statement of notifications, which uses the same connections as changes.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(2);
+/// After this time without a notification, the connection is pinged: it may have been lost.
+const PING_AFTER: Duration = Duration::from_secs(10);
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
+/// What changed in a team.
 #[derive(Serialize, Deserialize)]
-struct Envelope {
+struct Notification {
+    /// The process that sends it.
     from: Uuid,
-    note: Notification,
-}
-
-#[derive(Serialize, Deserialize)]
-enum Notification {
-    Changed {
-        team: Uuid,
-        accounts: Changed,
-    },
-    /// More changed in the team than can be listed.
-    Lagged {
-        team: Uuid,
-    },
-    /// The teams that the process listens to; `None` if there are too many to list.
-    Listening(Option<Vec<Uuid>>),
-    /// A process that has just connected asks the others for their [`Listening`](Self::Listening).
-    Ask,
+    team: Uuid,
+    /// `None` if more changed than can be listed.
+    changed: Option<Changed>,
 }
 
 /// Receives and sends notifications, forever.
 pub async fn run(app: &App) {
-    tokio::join!(receive(app), publish_interest(app), publish_pending(app));
+    app.events.state().notifies_others = true;
+    tokio::join!(receive(app), publish_pending(app));
 }
 
-/// Sends pending changes to other processes: one notification of each team in turn.
+/// Sends pending changes to other processes. All of them are one statement, because each statement is a commit.
 async fn publish_pending(app: &App) {
     loop {
-        let teams: Vec<Uuid> = app.events.state().pending.keys().copied().collect();
-        if teams.is_empty() {
-            app.events.pending_added.notified().await;
-        }
-        for team_id in teams {
-            let Some(note) = app.events.state().next_notification(team_id) else { continue };
-            if timeout(PUBLISH_TIMEOUT, send(app, note)).await.is_err() {
-                tracing::warn!("A change was not sent to other processes: the database is slow");
-            }
+        app.events.pending_added.notified().await;
+        sleep(COLLECT_DELAY).await;
+        let notifications = app.events.state().take_notifications(app.events.process);
+        if !notifications.is_empty()
+            && timeout(PUBLISH_TIMEOUT, send(app, &notifications)).await.is_err()
+        {
+            tracing::warn!("Changes were not sent to other processes: the database is slow");
         }
     }
 }
 
 impl State {
-    /// Takes as many pending changes of the team as fit into one notification.
-    fn next_notification(&mut self, team_id: Uuid) -> Option<Notification> {
-        let Entry::Occupied(mut pending) = self.pending.entry(team_id) else { return None };
-        let Some(changes) = pending.get_mut() else {
-            pending.remove();
-            return Some(Notification::Lagged { team: team_id });
-        };
-        let mut accounts = Changed::new();
-        for _ in 0..CHANGES_MAX {
-            let Some((account_id, message_id)) = changes.pop_first() else { break };
-            accounts.entry(account_id).or_default().extend(message_id);
+    /// Takes the pending changes of all teams.
+    fn take_notifications(&mut self, from: Uuid) -> Vec<Notification> {
+        let mut notifications = Vec::new();
+        for (team, pending) in take(&mut self.pending) {
+            let Some(changes) = pending else {
+                notifications.push(Notification { from, team, changed: None });
+                continue;
+            };
+            let changes: Vec<_> = changes.into_iter().collect();
+            // Without changes of accounts, only the team's money changed.
+            let only_team = changes.is_empty().then_some(&[][..]);
+            for part in changes.chunks(CHANGES_MAX).chain(only_team) {
+                let mut changed = Changed::new();
+                for (account_id, message_id) in part {
+                    changed.entry(*account_id).or_default().extend(message_id);
+                }
+                notifications.push(Notification { from, team, changed: Some(changed) });
+            }
         }
-        if changes.is_empty() {
-            pending.remove();
-        }
-        Some(Notification::Changed { team: team_id, accounts })
+        notifications
     }
 }
 
-/// Sends a notification. If it is lost, polling finds changes of money and settings, but not of messages.
-async fn send(app: &App, note: Notification) {
-    let envelope = Envelope { from: app.events.process, note };
-    let text = serde_json::to_string(&envelope).expect("ids are plain JSON");
-    let values = [CHANNEL.into(), text.into()];
+/// Sends notifications. If they are lost, polling finds changes of money and settings, but not of messages.
+async fn send(app: &App, notifications: &[Notification]) {
+    let text = |note| serde_json::to_string(note).expect("ids are plain JSON");
+    let texts: Vec<String> = notifications.iter().map(text).collect();
+    // The commit need not wait for the disk: a notification is lost in a crash anyway.
+    let sql = "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, note) \
+               FROM unnest($2::text[]) AS note";
     let notify =
-        Statement::from_sql_and_values(app.db.backend(), "SELECT pg_notify($1, $2)", values);
+        Statement::from_sql_and_values(app.db.backend(), sql, [CHANNEL.into(), texts.into()]);
     if let Err(fault) = app.db.write.execute_raw(notify).await {
-        tracing::warn!(%fault, "A change was not sent to other processes");
-    }
-}
-
-/// Announces the teams with listeners when they change, and before the announcement expires. An empty announcement is
-/// sent too: the process receives it itself, which shows that the connection works.
-async fn publish_interest(app: &App) {
-    loop {
-        let teams = app.events.teams();
-        send(app, Notification::Listening((teams.len() < IDS_MAX).then_some(teams))).await;
-        tokio::select! {
-            () = app.events.interest_changed.notified() => {}
-            () = sleep(INTEREST_TTL / 3) => {}
-        }
+        tracing::warn!(%fault, "Changes were not sent to other processes");
     }
 }
 
@@ -125,22 +110,24 @@ async fn receive(app: &App) {
     }
 }
 
-/// Receives notifications until the connection cannot be restored, or nothing arrives for [`INTEREST_TTL`], not even
-/// this process's own announcements.
+/// Receives notifications until the connection cannot be restored, or does not answer.
 async fn listen(app: &App) -> Result<(), Fault> {
     let mut listener = app.db.listener().await?;
     listener.listen(CHANNEL).await?;
     loop {
         // Notifications that were sent while the connection was down are lost.
         app.events.publish_lagged();
-        app.events.interest_changed.notify_one();
-        send(app, Notification::Ask).await;
         loop {
-            let received = timeout(INTEREST_TTL, listener.try_recv()).await;
-            let Some(notification) = received.map_err(|_| Unavailable::Silent)?? else { break };
-            match json::parse::<Envelope>(notification.payload().as_bytes()) {
-                Ok(envelope) if envelope.from == app.events.process => {}
-                Ok(envelope) => app.events.handle(envelope),
+            let Ok(received) = timeout(PING_AFTER, listener.try_recv()).await else {
+                ping(&mut listener).await?;
+                continue;
+            };
+            let Some(received) = received? else { break };
+            match json::parse::<Notification>(received.payload().as_bytes()) {
+                Ok(notification) if notification.from == app.events.process => {}
+                Ok(Notification { team, changed, .. }) => {
+                    app.events.publish_locally(team, changed.map_or(Event::Lagged, Event::Changed));
+                }
                 Err(failure) => {
                     tracing::warn!(%failure, "A notification of another process is not valid");
                 }
@@ -149,23 +136,11 @@ async fn listen(app: &App) -> Result<(), Fault> {
     }
 }
 
-impl Events {
-    fn handle(&self, envelope: Envelope) {
-        match envelope.note {
-            Notification::Ask => self.interest_changed.notify_one(),
-            Notification::Changed { team, accounts } => {
-                self.publish_locally(team, Event::Changed(accounts));
-            }
-            Notification::Lagged { team } => self.publish_locally(team, Event::Lagged),
-            Notification::Listening(teams) => {
-                let until = Instant::now() + INTEREST_TTL;
-                let teams = teams.map(|teams| teams.into_iter().collect());
-                let mut state = self.state();
-                state.remote.retain(|_, process| process.until > Instant::now());
-                state.remote.insert(envelope.from, RemoteInterest { until, teams });
-            }
-        }
-    }
+async fn ping(listener: &mut PgListener) -> Result<(), Fault> {
+    timeout(PING_TIMEOUT, listener.execute("SELECT 1"))
+        .await
+        .map_err(|_| Unavailable::Silent)??;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -179,21 +154,36 @@ mod tests {
         (0..count as u128).map(|id| Uuid::from_u128(u128::MAX - id)).collect()
     }
 
-    /// Serialises and parses a notification. `PostgreSQL` refuses one of 8,000 bytes.
-    fn changed(note: Notification) -> Changed {
-        let text =
-            serde_json::to_string(&Envelope { from: Uuid::max(), note }).expect("plain JSON");
-        assert!(text.len() < 8_000, "{} bytes", text.len());
-        let envelope: Envelope = json::parse(text.as_bytes()).expect("valid JSON");
-        let Notification::Changed { accounts, .. } = envelope.note else {
-            panic!("changes were expected")
+    fn add_pending(state: &mut State, changed: &Changed) {
+        let team_id = Uuid::from_u128(1);
+        if changed.is_empty() {
+            state.add_pending(team_id, None, None);
+        }
+        for (account_id, messages) in changed {
+            if messages.is_empty() {
+                state.add_pending(team_id, Some(*account_id), None);
+            }
+            for message_id in messages {
+                state.add_pending(team_id, Some(*account_id), Some(*message_id));
+            }
+        }
+    }
+
+    /// Takes the notifications. Each is serialised and parsed; `PostgreSQL` refuses one of 8,000 bytes.
+    fn taken(state: &mut State) -> Vec<Option<Changed>> {
+        let parsed = |note: Notification| {
+            let text = serde_json::to_string(&note).expect("plain JSON");
+            assert!(text.len() < 8_000, "{} bytes", text.len());
+            json::parse::<Notification>(text.as_bytes()).expect("valid JSON").changed
         };
-        accounts
+        let notifications = state.take_notifications(Uuid::max());
+        assert!(state.take_notifications(Uuid::max()).is_empty());
+        notifications.into_iter().map(parsed).collect()
     }
 
     #[test]
     fn notifications_list_every_change_once() {
-        let (mut state, team_id) = (State::default(), Uuid::from_u128(1));
+        let mut state = State::default();
         let many_messages = Changed::from([(Uuid::max(), ids(CHANGES_MAX + 1))]);
         let accounts_with = |messages: &BTreeSet<Uuid>| -> Changed {
             ids(CHANGES_MAX).into_iter().map(|id| (id, messages.clone())).collect()
@@ -204,32 +194,27 @@ mod tests {
             (accounts_with(&ids(1)), vec![CHANGES_MAX]),
             (many_messages, vec![CHANGES_MAX, 1]),
         ] {
-            state.add_pending(team_id, &all);
-            state.add_pending(team_id, &all);
-            let mut received = Changed::new();
-            for size in sizes {
-                let part = changed(state.next_notification(team_id).expect("pending changes"));
-                assert_eq!(
-                    part.values().map(|messages| messages.len().max(1)).sum::<usize>(),
-                    size
-                );
+            add_pending(&mut state, &all);
+            add_pending(&mut state, &all);
+            let (mut received, mut received_sizes) = (Changed::new(), Vec::new());
+            for part in taken(&mut state) {
+                let part = part.expect("a list of changes");
+                received_sizes.push(part.values().map(|messages| messages.len().max(1)).sum());
                 for (account_id, messages) in part {
                     received.entry(account_id).or_default().extend(messages);
                 }
             }
-            assert_eq!(received, all);
-            assert!(state.next_notification(team_id).is_none() && state.pending.is_empty());
+            assert_eq!((received, received_sizes), (all, sizes));
         }
     }
 
     #[test]
     fn too_many_changes_are_sent_as_lagged() {
-        let (mut state, team_id) = (State::default(), Uuid::from_u128(1));
-        state.add_pending(team_id, &Changed::from([(Uuid::max(), ids(PENDING_MAX))]));
-        assert!(matches!(state.next_notification(team_id), Some(Notification::Changed { .. })));
-        state.add_pending(team_id, &Changed::from([(Uuid::nil(), ids(CHANGES_MAX + 1))]));
-        state.add_pending(team_id, &Changed::from([(Uuid::nil(), ids(1))]));
-        assert!(matches!(state.next_notification(team_id), Some(Notification::Lagged { .. })));
-        assert!(state.next_notification(team_id).is_none() && state.pending.is_empty());
+        let mut state = State::default();
+        add_pending(&mut state, &Changed::from([(Uuid::max(), ids(PENDING_MAX))]));
+        assert!(taken(&mut state).iter().all(Option::is_some));
+        add_pending(&mut state, &Changed::from([(Uuid::nil(), ids(PENDING_MAX + 1))]));
+        add_pending(&mut state, &Changed::from([(Uuid::nil(), ids(1))]));
+        assert_eq!(taken(&mut state), [None]);
     }
 }

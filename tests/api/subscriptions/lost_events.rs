@@ -21,7 +21,7 @@ async fn events_and_revocations_reach_the_sockets_of_another_process(t: &TestApp
     let mut balance = listening(server.address, &sub.key, BALANCE).await;
     let mut messages = listening(server.address, &sub.key, MESSAGES).await;
     let mut accounts = listening(server.address, &team.key, ACCOUNTS).await;
-    // Until the other process knows of this subscription, only the fallback finds changes.
+    // Until this process listens to notifications, only the fallback finds changes.
     let mut told = HashSet::new();
     while told.is_empty() {
         let answer = other.send(&sub.key, json!({ "to": "+12025550123", "text": "Hi" })).await;
