@@ -16,9 +16,9 @@ SEND_MANY = ("mutation($input: [SendMessageInput!]!) "
              "{ sendMessages(input: $input) { message { id } errors { code } } }")
 MESSAGE = {"to": "+12025550123", "text": "Your code is 123456"}
 WARM_UP_SECONDS = 2
-# Four times the connections of the peak. All of them are accepted, and wait.
+# Four times as many connections as the peak figure uses. All of them are accepted and wait for their responses.
 OVERLOAD_CONNECTIONS = 1024
-# More than the limit of one team: some are refused.
+# More connections than the limit of one team, so some requests are refused.
 BEYOND_CONNECTIONS = 4096
 # For the overload figures the client has its own processor, and the servers and PostgreSQL share another one.
 # Otherwise the client would slow down the servers.

@@ -3,8 +3,8 @@
 //!
 //! `cargo run --release --example overload -- 127.0.0.1:8080 keys.txt body.json --rate 4000`
 //!
-//! Each connection has a schedule. A request whose time passes while the connection still waits for the
-//! response before it is not sent, and counts as `missed`.
+//! Each connection has a schedule. A request whose time passes while the connection is still waiting for the
+//! previous response is not sent, and counts as `missed`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-/// The fractional parts of consecutive multiples are evenly distributed between 0 and 1.
+/// The fractional parts of consecutive multiples of the golden ratio are evenly distributed between 0 and 1.
 const GOLDEN_RATIO: f64 = 1.618_033_988_749_895;
 
 #[derive(Parser)]
@@ -36,7 +36,7 @@ struct Args {
     connections: u32,
 }
 
-/// The results of one connection, or of all.
+/// The results of one connection, or of all connections in total.
 #[derive(Default)]
 struct Tally {
     missed: u64,
@@ -81,7 +81,8 @@ async fn main() -> anyhow::Result<()> {
     let mut streams = Vec::new();
     for number in 0..args.connections {
         if number % 32 == 0 {
-            // Without bursts, because the rate of new connections is not measured.
+            // Connections are opened at short intervals instead of in bursts, because the rate of new connections is
+            // not measured.
             sleep(Duration::from_millis(2)).await;
         }
         let stream = TcpStream::connect(&args.address).await.context("cannot connect")?;
@@ -93,8 +94,8 @@ async fn main() -> anyhow::Result<()> {
     let interval = Duration::from_secs(1) / args.rate * args.connections;
     let mut tasks = Vec::new();
     for (stream, number) in streams.into_iter().zip(0_u32..) {
-        // Connections that were opened together may be refused together. Spread over the interval, they do
-        // not send at the same time.
+        // Connections that were opened at the same time may be refused at the same time. Their requests are therefore
+        // spread over the interval.
         let first = start + interval.mul_f64((f64::from(number) * GOLDEN_RATIO).fract());
         let requests = Arc::clone(&requests);
         tasks.push(tokio::spawn(drive(stream, requests, number as usize, first, interval, end)));
@@ -173,7 +174,7 @@ async fn exchange(
     }
 }
 
-/// Whether the head and the body, by its `content-length`, were received.
+/// Whether the complete response was received: its head, and a body of the length in `content-length`.
 fn is_complete(answer: &[u8]) -> bool {
     let Some(head) = find(answer, b"\r\n\r\n") else { return false };
     let lines = std::str::from_utf8(&answer[..head]).unwrap_or_default().lines();
@@ -208,7 +209,7 @@ fn print(mut all: Tally) {
     println!("{shown}");
 }
 
-/// In milliseconds; `None` if there are no times.
+/// The percentile of the times in milliseconds; `None` if there are no times.
 fn percentile(times: &mut [Duration], percent: usize) -> Option<f64> {
     times.sort_unstable();
     let time = times.get(times.len() * percent / 100)?;

@@ -1,5 +1,5 @@
--- wrk script: posts each body (a line in the file of the second argument) with each key (a line in the file
--- of the first argument). Each thread begins at another request. Prints latencies in microseconds as JSON.
+-- wrk script: posts each body (a line in the file of the second argument) with each key (a line in the file of the
+-- first argument). Each thread begins with a different request. Prints latencies in microseconds as JSON.
 local threads = 0
 
 function setup(thread)

@@ -21,7 +21,7 @@ server=
 answer=
 status=
 
-# The database of the example overrides the one of the environment.
+# The example's own database is used even if the environment names another one.
 unset DATABASE_URL_FILE
 export DATABASE_URL="sqlite://$folder/tollgate.db?mode=rwc"
 
@@ -161,10 +161,10 @@ delivered() {
   fail "$2 messages should have been delivered, but $count were"
 }
 
-# finish: the audit must find no difference.
+# finish: runs the reconciliation, which must find no drift.
 finish() {
   say "The audit recomputes every balance, total and usage figure from the ledger."
-  answer=$("${tollgate[@]}" audit --json) || fail "the audit found drift: $answer"
+  answer=$("${tollgate[@]}" audit --json) || fail "the reconciliation found drift: $answer"
   expect "the audit is clean" clean true
   echo "$example: passed"
 }

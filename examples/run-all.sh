@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every example, prints the output of those that fail, and counts.
+# Runs every example, prints the output of those that fail, and then the numbers of passed and failed examples.
 
 cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
 

@@ -20,7 +20,7 @@ use crate::{
         events::Events,
         message::delivery::Rotation,
         subscriptions::Updates,
-        template::work::Templates,
+        template::engine::Templates,
         write_rate::WriteRates,
     },
     limits::memory_budget::MemoryBudget,
@@ -54,11 +54,11 @@ pub struct Services {
     pub is_clock_right: AtomicBool,
     pub carriers: Carriers,
     pub keys: Keys,
-    /// Counts of refused calls for the audit log.
+    /// Counts repeated refusals for the audit log.
     pub refusals: RefusalCounts,
     pub prices: Prices,
     pub senders: Senders,
-    /// Decide on and commit all charges.
+    /// The billing writers, which decide on all charges and commit them.
     pub writers: Writers,
     /// The SQL statements that move money.
     pub statements: billing::Statements,
@@ -77,9 +77,9 @@ pub struct Services {
     pub metrics: Arc<Metrics>,
     /// Wakes the worker when messages are due.
     pub due: Arc<Notify>,
-    /// The rotation of teams and accounts in delivery.
+    /// The rotation by which teams and accounts take turns in delivery.
     pub turns: Rotation,
-    /// Wakes the worker when a change of an account has left a backlog of its messages.
+    /// Wakes the worker when a change to an account requires updates of its waiting messages.
     pub backlog: Notify,
     /// Wakes the worker after an erasure.
     pub erased: Notify,
@@ -98,7 +98,7 @@ impl App {
         Self::with_statements(db, clock, carriers, statements)
     }
 
-    /// The same with custom SQL statements, for tests.
+    /// Like [`Self::new`], with custom SQL statements for tests.
     pub fn with_statements(
         db: Db,
         clock: Arc<dyn Clock>,
@@ -152,7 +152,7 @@ impl App {
         }
     }
 
-    /// The id of the request that uses the app; none for the program's own work and for commands.
+    /// The id of the request that uses the app; `None` for the server's own work and for commands.
     pub fn request_id(&self) -> Option<&str> {
         self.request_id.as_deref()
     }

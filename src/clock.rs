@@ -30,7 +30,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// On Linux this clock also advances while the machine is suspended.
+/// On Linux, this clock also advances while the machine is suspended.
 #[cfg(target_os = "linux")]
 const MONOTONIC: ClockId = ClockId::Boottime;
 #[cfg(not(target_os = "linux"))]
@@ -45,10 +45,10 @@ pub fn since_boot() -> Duration {
 
 static SYSTEM_IDS: IdOrder = IdOrder::new();
 
-/// Maximum step back of the clock after which new ids are still greater than earlier ones.
+/// Maximum time by which the clock may be set back while new ids still sort after earlier ones.
 const BACK_MAX: TimeDelta = TimeDelta::seconds(1);
 
-/// The last id of a clock, for their order.
+/// The state of the last id generated from a clock, so that each new id sorts after it.
 pub struct IdOrder(Mutex<(ContextV7, DateTime<Utc>)>);
 
 impl IdOrder {

@@ -13,7 +13,7 @@ pub enum Fault {
     BadInput(Cow<'static, str>),
     /// The response would exceed the maximum size of its text.
     #[error(
-        "The response has too much text. Request smaller pages, or leave out the texts and metadata."
+        "The response has too much text. Request smaller pages, or omit text and metadata fields."
     )]
     TooMuchText,
     /// The account or its team exceeded its write rate; after `wait` the same bytes are allowed.
@@ -21,7 +21,7 @@ pub enum Fault {
         "The write rate limit (2 MiB of text per second) is exceeded; nothing was done. Wait, then try again."
     )]
     WritesTooFast { wait: Duration },
-    /// The caller's role does not allow this; the text names the key that does.
+    /// The caller's role does not allow this; the text names the kind of key that is needed.
     #[error("{0}")]
     Forbidden(&'static str),
     /// The key was revoked or expired after the request was authenticated.
@@ -32,13 +32,13 @@ pub enum Fault {
     Unavailable(#[from] Unavailable),
     #[error("the database failed: {0}")]
     Database(#[from] DbErr),
-    /// An invariant of the program or of its data does not hold: a bug, which is logged. The text is
+    /// A bug, which is logged: an invariant of the program or of its data does not hold. The text states
     /// the invariant.
     #[error("invariant violated: {0}")]
     Broken(&'static str),
 }
 
-/// Why the server cannot process a request now.
+/// The reason why the server cannot process a request now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
     #[error("The server is too busy; nothing was charged. Try again in a second.")]
@@ -52,8 +52,8 @@ pub enum Unavailable {
     #[error("The database does not respond. Try again with the same idempotency key.")]
     Silent,
     #[error(
-        "The server's memory limit for large responses is reached. Try again in a moment, request smaller \
-         pages, or leave out the texts and metadata."
+        "The server's memory limit for large responses has been reached. Try again in a moment, request smaller \
+         pages, or omit text and metadata fields."
     )]
     TextsWait,
     #[error(

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use serde::de::DeserializeOwned;
 
-/// Maximum nesting depth of arrays and objects. A message's metadata may have half of it.
+/// Maximum nesting depth of arrays and objects. A message's metadata may have half of this depth.
 pub const DEPTH_MAX: usize = 64;
 /// Maximum number of values, including arrays and objects. Each takes about 100 bytes of memory.
 pub const VALUES_MAX: usize = 20_000;
@@ -18,7 +18,7 @@ pub const VALUES_MAX: usize = 20_000;
 /// `$serde_json::private::Number` becomes a number.
 const PRIVATE_PREFIX: &str = "$serde_json::private";
 
-/// Why JSON is refused.
+/// The reason why JSON is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JsonError {
     #[error("The JSON is not valid, or not of the expected shape.")]
@@ -68,7 +68,7 @@ fn measure(text: &[u8]) -> Result<Extent, JsonError> {
                 at = end_of_string(text, begin);
                 at += 1;
                 let is_name = is_colon_next(text, at);
-                // Other names are neither compared nor reserved.
+                // Other names need not be compared and are not reserved.
                 if is_name && (depth == 1 || matches!(text.get(begin), Some(b'$' | b'\\'))) {
                     let name: String = from_slice(&text[begin - 1..at.min(text.len())])?;
                     if name.starts_with(PRIVATE_PREFIX) {
@@ -209,7 +209,7 @@ mod tests {
     }
 
     proptest! {
-        /// The depth of a parsed text is the measured one. It has at most as many values: below the
+        /// A parsed text has the measured depth and at most the measured number of values: below the
         /// top level, a duplicate name replaces the first value.
         #[test]
         fn text_that_is_parsed_was_measured_correctly(text in pieces()) {

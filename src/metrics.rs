@@ -69,10 +69,10 @@ metrics! {
         "text_bytes", "Memory that large requests hold, in bytes of text";
     worker_lag_seconds: Gauge<f64, AtomicU64> = Gauge::default(),
         "worker_lag_seconds",
-        "Seconds since the oldest due message became due; NaN if the database does not answer";
+        "Seconds since the oldest due message became due; NaN if the database does not respond";
     audit_drift: Gauge = not_yet_known(),
         "audit_drift",
-        "Number of contradictions that the last reconciliation found; -1 before the first one";
+        "Number of drifts that the last reconciliation found; -1 before the first one";
 }
 
 fn seconds() -> Histogram {
@@ -103,7 +103,7 @@ impl Metrics {
         self.batch_messages.observe(f64::from(u32::try_from(messages).unwrap_or(u32::MAX)));
     }
 
-    /// Sets the number of contradictions that a reconciliation found.
+    /// Sets the number of drifts that a reconciliation found.
     pub fn note_audit(&self, drifts: usize) {
         self.audit_drift.set(i64::try_from(drifts).unwrap_or(i64::MAX));
     }

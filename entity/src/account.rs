@@ -16,7 +16,7 @@ pub struct Model {
     #[sea_orm(column_type = "Text", nullable)]
     pub status_reason: Option<String>,
     pub status_changed_at: Option<DateTimeUtc>,
-    /// `None`: no limit. Always `None` for a main account.
+    /// `None` means no limit, which is always the case for a main account.
     pub credit_limit_micros: Option<i64>,
     /// Charges minus refunds. Always 0 for a main account, which has no total.
     pub total_spent_micros: i64,
@@ -41,8 +41,8 @@ pub struct Model {
     pub cancel_until: Option<Uuid>,
     /// Incremented by each deactivation, which retires all existing keys.
     pub key_generation: i64,
-    /// Set while a change of the quiet hours is still to be applied: messages after this id that were
-    /// postponed by the earlier quiet hours must be scheduled again.
+    /// Set while a change to the quiet hours is still to be applied: messages after this id that were postponed by the
+    /// earlier quiet hours must be scheduled again.
     pub quiet_check_after: Option<Uuid>,
     /// Number of stored TEST messages.
     pub test_message_count: i64,
@@ -92,11 +92,11 @@ crate::api_enum! {
     pub enum AccountStatus {
         /// The account can send messages.
         Active,
-        /// The account cannot send messages. Its keys remain valid for reading. Messages that were
-        /// already accepted wait for delivery.
+        /// The account cannot send messages. Its keys remain valid for reading. Messages that have
+        /// already been accepted wait until the account is reactivated.
         Suspended,
         /// The account cannot send messages and all its keys are revoked. Data and ledger entries
-        /// are kept. Messages that were waiting are canceled and refunded.
+        /// are kept. Waiting messages are canceled and refunded.
         Inactive,
     }
 }
@@ -107,8 +107,8 @@ impl Entity {
         Self::find().filter(Column::TeamId.eq(team_id))
     }
 
-    /// Whether a change of the account is still to be applied to its messages. The text matches the
-    /// partial index `account_backlog`, so that both databases use it.
+    /// Whether a change to the account is still to be applied to its messages. The text matches the partial index
+    /// `account_backlog`, so that both databases use it.
     pub fn has_backlog() -> SimpleExpr {
         Expr::cust("(cancel_until IS NOT NULL OR quiet_check_after IS NOT NULL)")
     }

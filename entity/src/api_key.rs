@@ -1,4 +1,4 @@
-//! An API key: its hash and what identifies it to a person, never the key itself.
+//! An API key: its hash and details that help people recognize it, never the key itself.
 
 use sea_orm::{entity::prelude::*, sea_query::SimpleExpr};
 
@@ -59,8 +59,8 @@ crate::api_enum! {
         Live,
         /// Messages are validated, but cost nothing, are not delivered and do not count in usage.
         /// Each is deleted 7 days after it was accepted or after its sendAt, whichever is later. An
-        /// account can store 20,000 TEST messages and 64 MiB of their texts, subjects, HTML and
-        /// metadata.
+        /// account can store a maximum of 20,000 TEST messages and 64 MiB of their text, subjects,
+        /// HTML and metadata.
         Test,
     }
 }

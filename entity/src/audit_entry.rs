@@ -20,7 +20,7 @@ pub struct Model {
     pub key_id: Option<Uuid>,
     pub action: AuditAction,
     pub outcome: AuditOutcome,
-    /// The API's error code of a refused call; `None` for other outcomes.
+    /// The error code of a refused call; `None` for other outcomes.
     #[sea_orm(column_type = "Text", nullable)]
     pub code: Option<String>,
     /// The id of the object that the call changed, or would have changed.
@@ -61,13 +61,13 @@ crate::api_enum! {
     pub enum AuditOutcome {
         /// The call was carried out.
         Done,
-        /// The call repeated an earlier call with the same idempotencyKey, so nothing was changed.
+        /// The call repeated an earlier call with the same idempotencyKey, so it changed nothing.
         Replayed,
         /// The call was refused, and nothing was changed.
         Refused,
     }
 
-    /// Action of a call: a mutation or a command of the server's command line.
+    /// Action that an audit entry records: a mutation or a command on the server's command line.
     #[derive(DeriveActiveEnum)]
     #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
     pub enum AuditAction {
@@ -87,8 +87,8 @@ crate::api_enum! {
         RemoveContactAddress,
         /// The mutation mergeContacts.
         MergeContacts,
-        /// The command contact import, with one entry for the whole file. The entry is created
-        /// before the first row is imported.
+        /// The command tollgate contact import, with one entry for the whole file. The entry is
+        /// created before the first row is imported.
         ImportContacts,
         /// The mutation addOptOut.
         AddOptOut,
@@ -127,27 +127,27 @@ crate::api_enum! {
         ReactivateSubAccount,
         /// The mutation deactivateSubAccount.
         DeactivateSubAccount,
-        /// The mutation createApiKey, or the command key create.
+        /// The mutation createApiKey, or the command tollgate key create.
         CreateApiKey,
         /// The mutation updateApiKey.
         UpdateApiKey,
         /// The mutation rotateApiKey.
         RotateApiKey,
-        /// The mutation revokeApiKey, or the command key revoke.
+        /// The mutation revokeApiKey, or the command tollgate key revoke.
         RevokeApiKey,
-        /// The mutation createTeam, or the command team create.
+        /// The mutation createTeam, or the command tollgate team create.
         CreateTeam,
         /// The mutation renameTeam.
         RenameTeam,
-        /// The mutation topUpTeam, or the command team top-up.
+        /// The mutation topUpTeam, or the command tollgate team top-up.
         TopUpTeam,
         /// The mutation adjustTeamBalance.
         AdjustTeamBalance,
-        /// The command price import.
+        /// The command tollgate price import.
         ImportPrices,
-        /// The command number import.
+        /// The command tollgate number import.
         ImportPhoneNumbers,
-        /// The command number withdraw.
+        /// The command tollgate number withdraw.
         WithdrawPhoneNumber,
     }
 }
@@ -161,7 +161,7 @@ impl AuditAction {
         })
     }
 
-    /// Whether it changes what an account owns: entries of a sub-account are then private.
+    /// Whether the action changes an account's own objects. The entries of a sub-account for such actions are private.
     pub fn is_own_work(self) -> bool {
         match self {
             Self::CreateContact

@@ -15,7 +15,7 @@ pub struct Model {
     pub account_id: Uuid,
     pub contact_id: Uuid,
     pub channel: Channel,
-    /// Normalised like a message's recipient.
+    /// Normalized like a message's recipient.
     #[sea_orm(column_type = "Text")]
     pub address: String,
     #[sea_orm(column_type = "Text", nullable)]

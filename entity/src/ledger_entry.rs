@@ -1,5 +1,4 @@
-//! An entry of the ledger: one change of a team's balance. Append-only: the database refuses updates and
-//! deletes.
+//! An entry of the ledger: one change to a team's balance. Append-only: the database refuses updates and deletes.
 
 use sea_orm::{entity::prelude::*, sea_query::SimpleExpr};
 
@@ -17,7 +16,7 @@ pub struct Model {
     pub phone_number_id: Option<Uuid>,
     pub phone_number_month: Option<i32>,
     pub kind: LedgerKind,
-    /// The change of the balance; negative for charges.
+    /// The change to the balance; negative for charges.
     pub amount_micros: i64,
     pub balance_after_micros: i64,
     #[sea_orm(column_type = "Text", nullable)]
@@ -30,7 +29,7 @@ pub struct Model {
 impl ActiveModelBehavior for ActiveModel {}
 
 crate::api_enum! {
-    /// Reason of a ledger entry.
+    /// Kind of a ledger entry.
     #[derive(DeriveActiveEnum)]
     #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
     pub enum LedgerKind {

@@ -17,7 +17,7 @@ pub struct Model {
     pub environment: Environment,
     pub channel: Channel,
     pub status: MessageStatus,
-    /// E.164, an e-mail address or a chat id, in normalised form. Empty after an erasure.
+    /// E.164, an e-mail address or a chat id, in normalized form. Empty after an erasure.
     #[sea_orm(column_type = "Text")]
     pub recipient: String,
     /// The country of a phone number (ISO 3166-1 alpha-2); `None` for other recipients.
@@ -28,7 +28,7 @@ pub struct Model {
     /// Empty if an e-mail has only HTML, and after an erasure.
     #[sea_orm(column_type = "Text")]
     pub text: String,
-    /// For e-mail only.
+    /// The HTML of an e-mail; `None` for other channels.
     #[sea_orm(column_type = "Text", nullable)]
     pub html: Option<String>,
     /// The contact that the message was sent to; `None` if it was sent to an address, and after an
@@ -44,8 +44,8 @@ pub struct Model {
     pub error_message: Option<String>,
     #[sea_orm(column_type = "Text", nullable)]
     pub idempotency_key: Option<String>,
-    /// SHA-256 of the normalised input, which distinguishes a retry from another message with the same
-    /// idempotency key. Empty after an erasure.
+    /// SHA-256 of the normalized input, which distinguishes a retry from another message with the same idempotency key.
+    /// Empty after an erasure.
     pub input_hash: Vec<u8>,
     /// A JSON object as text, because PostgreSQL's JSON types would change or refuse some numbers.
     #[sea_orm(column_type = "Text", nullable)]
@@ -53,7 +53,7 @@ pub struct Model {
     /// The size of a TEST message's content when it was accepted, in bytes, which counts until the message
     /// is deleted; 0 for a LIVE one.
     pub word_bytes: i32,
-    /// The sender of the message, which may have been deleted since.
+    /// The sender of the message, which may have since been deleted.
     pub sender_id: Option<Uuid>,
     /// The sender's identity when the message was accepted: a phone number in E.164, a mailbox or a
     /// bot's username, depending on the channel.
@@ -93,10 +93,10 @@ crate::api_enum! {
     #[derive(DeriveActiveEnum)]
     #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
     pub enum MessageStatus {
-        /// The message is accepted and charged. It waits for its sendAt or for the end of quiet
-        /// hours.
+        /// The message is accepted and charged. It is waiting for its sendAt or for the end of
+        /// quiet hours.
         Scheduled,
-        /// The message is accepted and charged. It waits to be submitted to the carrier.
+        /// The message is accepted and charged. It is waiting to be submitted to the carrier.
         Queued,
         /// The message is being submitted to the carrier.
         Sending,
@@ -134,31 +134,31 @@ impl Model {
 }
 
 impl Entity {
-    /// Accepted and not settled: the message may still be refunded. The text matches the partial index
-    /// `message_waiting`, so that both databases use it.
+    /// Whether a message is accepted and not settled, so that it may still be refunded. The text matches the partial
+    /// index `message_waiting`, so that both databases use it.
     pub fn is_waiting() -> SimpleExpr {
         Expr::cust("status IN ('SCHEDULED', 'QUEUED', 'SENDING')")
     }
 
-    /// Accepted and not claimed by a worker: the message can still be canceled. The text matches the
-    /// partial index `message_of_sender_unclaimed`, so that both databases use it.
+    /// Whether a message is accepted and not claimed by a worker, so that it can still be canceled. The text matches
+    /// the partial index `message_of_sender_unclaimed`, so that both databases use it.
     pub fn is_unclaimed() -> SimpleExpr {
         Expr::cust("status IN ('SCHEDULED', 'QUEUED')")
     }
 
-    /// Postponed by quiet hours beyond its `sendAt`. The text matches the partial index
+    /// Whether quiet hours postponed a message beyond its `sendAt`. The text matches the partial index
     /// `message_put_off`, so that both databases use it.
     pub fn is_put_off() -> SimpleExpr {
         Expr::cust("status = 'SCHEDULED' AND (send_at IS NULL OR send_at <> due_at)")
     }
 
-    /// Of the TEST environment. The text matches the partial index `message_test_kept`, so that both
-    /// databases use it.
+    /// Whether a message belongs to the TEST environment. The text matches the partial index `message_test_kept`, so
+    /// that both databases use it.
     pub fn is_test() -> SimpleExpr {
         Expr::cust("environment = 'TEST'")
     }
 
-    /// The beginning of the time for which a TEST message is kept. The text matches the index
+    /// The time from which the retention period of a TEST message is counted. The text matches the index
     /// `message_test_kept`.
     pub fn test_kept_since() -> SimpleExpr {
         Expr::cust("CASE WHEN send_at > created_at THEN send_at ELSE created_at END")

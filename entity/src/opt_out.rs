@@ -13,7 +13,7 @@ pub struct Model {
     pub team_id: Uuid,
     pub account_id: Uuid,
     pub channel: Channel,
-    /// Normalised like a message's recipient.
+    /// Normalized like a message's recipient.
     #[sea_orm(column_type = "Text")]
     pub address: String,
     pub source: OptOutSource,

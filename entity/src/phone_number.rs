@@ -16,7 +16,7 @@ pub struct Model {
     pub account_id: Uuid,
     /// The account that bought it, to which the idempotency key belongs.
     pub buyer_id: Uuid,
-    /// E.164. Several rows may have the same number; at most one of them is not RELEASED.
+    /// E.164. Several rows can have the same number, but only one of them is not RELEASED.
     #[sea_orm(column_type = "Text")]
     pub number: String,
     /// ISO 3166-1 alpha-2.
@@ -43,8 +43,8 @@ pub struct Model {
     pub released_at: Option<DateTimeUtc>,
     #[sea_orm(column_type = "Text", nullable)]
     pub idempotency_key: Option<String>,
-    /// SHA-256 of the normalised input, which distinguishes a retry from another purchase with the same
-    /// idempotency key.
+    /// SHA-256 of the normalized input, which distinguishes a retry from another purchase with the same idempotency
+    /// key.
     pub input_hash: Vec<u8>,
     /// When the number was bought.
     pub created_at: DateTimeUtc,
@@ -58,13 +58,13 @@ crate::api_enum! {
     #[derive(DeriveActiveEnum)]
     #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
     pub enum PhoneNumberType {
-        /// Number of a city or region.
+        /// Number that belongs to a city or region.
         Local,
-        /// Number of the whole country, not tied to a city or region.
+        /// Number that belongs to the whole country, not to a city or region.
         National,
-        /// Number of a mobile network.
+        /// Number that belongs to a mobile network.
         Mobile,
-        /// Number that is free of charge for the caller.
+        /// Number that callers can call free of charge.
         TollFree,
     }
 
@@ -109,7 +109,7 @@ impl Entity {
         Self::find().filter(Column::TeamId.eq(team_id))
     }
 
-    /// Not released. The text matches the partial indexes, so that both databases use them.
+    /// Whether a number is not released. The text matches the partial indexes, so that both databases use them.
     pub fn is_held() -> SimpleExpr {
         Expr::cust("phone_number.status <> 'RELEASED'")
     }

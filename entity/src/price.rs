@@ -17,7 +17,7 @@ pub struct Model {
     /// ISO 3166-1 alpha-2. Informational: prices do not depend on it.
     #[sea_orm(column_type = "Text", nullable)]
     pub country: Option<String>,
-    /// Per segment for SMS, per message otherwise.
+    /// The price per segment for SMS, and per message for other channels.
     pub price_micros: i64,
     pub updated_at: DateTimeUtc,
 }

@@ -1,4 +1,4 @@
-//! A sender of an account: at most one identity per channel, from which messages are sent.
+//! A sender of an account: the identities from which messages are sent, with a maximum of one per channel.
 
 use sea_orm::entity::prelude::*;
 
@@ -16,10 +16,10 @@ pub struct Model {
     pub is_default: bool,
     /// A number of the account. No two senders have the same number.
     pub phone_number_id: Option<Uuid>,
-    /// Normalised like a message's recipient.
+    /// Normalized like a message's recipient.
     #[sea_orm(column_type = "Text", nullable)]
     pub email: Option<String>,
-    /// The display name before `email`.
+    /// The display name shown before the address in the From header.
     #[sea_orm(column_type = "Text", nullable)]
     pub email_name: Option<String>,
     /// E.164.

@@ -21,7 +21,7 @@ impl MigrationTrait for Migration {
             let is_minute = Expr::cust(format!("{name} BETWEEN 0 AND 1439"));
             add_column(manager, "account", column(Integer, name).check(is_minute)).await?;
         }
-        // The check of all three columns belongs to the last one, which `down` drops first.
+        // The CHECK on all three columns is attached to the last one, which `down` drops first.
         let all_or_none = Expr::cust(
             "(quiet_time_zone IS NULL AND quiet_from_minute IS NULL AND quiet_to_minute IS NULL) \
              OR (quiet_time_zone IS NOT NULL AND quiet_from_minute IS NOT NULL \
@@ -35,7 +35,7 @@ impl MigrationTrait for Migration {
         let quiet_hours = ["quiet_time_zone", "quiet_to_minute", "quiet_from_minute"];
         drop_columns(manager, "account", &quiet_hours).await?;
         drop_columns(manager, "message", &["valid_until", "send_at"]).await?;
-        // The replacements have the same meaning for the ledger and the worker.
+        // The replacement statuses have the same effect on the ledger and the worker.
         let replace =
             [("SCHEDULED", "QUEUED"), ("EXPIRED", "CANCELED")].map(|(status, instead)| {
                 format!("UPDATE message SET status = '{instead}' WHERE status = '{status}'")
@@ -52,8 +52,8 @@ async fn index_waiting(manager: &SchemaManager<'_>, is_waiting: &'static str) ->
     index("message_waiting", "message", &["team_id", "id"]).only(is_waiting).create(manager).await
 }
 
-/// Changes the statuses that the CHECK allows in addition to the first ones. Recreating the index
-/// afterwards makes other connections to `SQLite` reload the schema.
+/// Changes the statuses that the CHECK allows in addition to the original ones. Recreating the index afterwards makes
+/// other connections to `SQLite` reload the schema.
 async fn change_statuses(manager: &SchemaManager<'_>, from: &str, to: &str) -> Result<(), DbErr> {
     if manager.get_database_backend() == DbBackend::Postgres {
         let statement = format!(

@@ -15,7 +15,7 @@ const CHECKS: [&str; 5] = [
     "monthly_price_micros BETWEEN 0 AND 1000000000000000",
 ];
 
-/// A unique part of the ledger's CHECK of its kinds, before which the new kind is inserted.
+/// Text that occurs once in the ledger's CHECK on `kind`. The new kind is inserted before it.
 const REFUND: &str = "OR (kind = 'REFUND'";
 const NUMBER_FEE: &str = "OR (kind = 'NUMBER_FEE' AND amount_micros < 0 AND message_id IS NULL \
                           AND account_id IS NOT NULL) ";
@@ -28,11 +28,11 @@ impl MigrationTrait for Migration {
         create_inventory(manager).await?;
         create_phone_numbers(manager).await?;
         change_ledger_kinds(manager, true).await?;
-        // The foreign key costs entries of messages nothing, because their value is NULL.
+        // The foreign key does not slow down the entries of messages, because their value is NULL.
         let mut phone_number_id = column(Uuid, "phone_number_id");
         phone_number_id.extra("REFERENCES phone_number (id)");
         add_column(manager, "ledger_entry", &mut phone_number_id).await?;
-        // The check of both columns belongs to the last one, which `down` drops first.
+        // The CHECK on both columns is attached to the last one, which `down` drops first.
         let both_or_none = Expr::cust(
             "(kind = 'NUMBER_FEE') = (phone_number_id IS NOT NULL) \
              AND (phone_number_id IS NULL) = (phone_number_month IS NULL) \
@@ -50,8 +50,8 @@ impl MigrationTrait for Migration {
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         drop_index(manager, "ledger_entry", ONCE_PER_MONTH).await?;
         drop_columns(manager, "ledger_entry", &["phone_number_month", "phone_number_id"]).await?;
-        // The effect of the fees on balances and totals stays; without the kind of fees they become
-        // adjustments.
+        // Fees become adjustments, because the older schema does not know their kind. Balances and totals do not
+        // change.
         let (off, on) = match manager.get_database_backend() {
             DbBackend::Postgres => (
                 "ALTER TABLE ledger_entry DISABLE TRIGGER ledger_entry_append_only",
@@ -132,8 +132,8 @@ async fn create_phone_numbers(manager: &SchemaManager<'_>) -> Result<(), DbErr> 
     Ok(())
 }
 
-/// Allows or forbids fees of numbers in the ledger. The next changes of the table make other
-/// connections to `SQLite` reload the schema.
+/// Allows or forbids phone number fees in the ledger. The next changes to the table make other connections to `SQLite`
+/// reload the schema.
 async fn change_ledger_kinds(manager: &SchemaManager<'_>, with_fees: bool) -> Result<(), DbErr> {
     let (without, with) = (REFUND.to_owned(), format!("{NUMBER_FEE}{REFUND}"));
     let (from, to) = if with_fees { (&without, &with) } else { (&with, &without) };

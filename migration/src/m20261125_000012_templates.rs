@@ -11,7 +11,7 @@ impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         add_column(manager, "message", &mut column(Text, "html")).await?;
         add_column(manager, "message", &mut column(Uuid, "contact_id")).await?;
-        // It contains only messages that were sent to a contact.
+        // This index contains only messages that were sent to a contact.
         let of_contact = index("message_of_contact", "message", &["account_id", "contact_id"]);
         of_contact.only("contact_id IS NOT NULL").create(manager).await?;
         table("template")

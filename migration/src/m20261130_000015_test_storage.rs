@@ -7,7 +7,8 @@ use crate::prelude::*;
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
-/// For all accounts, so that the worker finds messages to delete. It stays small without LIVE messages.
+/// The index with which the worker finds TEST messages to delete, of all accounts. It is small, because it does not
+/// contain LIVE messages.
 const INDEX: &str = "CREATE INDEX message_test_kept ON message \
      ((CASE WHEN send_at > created_at THEN send_at ELSE created_at END)) WHERE environment = 'TEST'";
 

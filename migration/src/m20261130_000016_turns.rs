@@ -1,4 +1,4 @@
-//! Fair delivery between accounts, and changes of accounts that are applied to their messages in steps.
+//! Fair delivery between accounts, and changes to accounts that are applied to their messages in steps.
 //!
 //! The index of due messages begins with the environment, the status and the team instead of the time, so
 //! that the worker finds the accounts with due messages without reading each account's backlog.
@@ -19,7 +19,7 @@ impl MigrationTrait for Migration {
         for name in ["message_due", "message_waiting", "message_of_sender_unclaimed"] {
             drop_index(manager, "message", name).await?;
         }
-        // For all teams. It stays small, because settled messages leave it.
+        // The worker's queue, for all teams. It stays small, because settled messages leave it.
         let turns = ["environment", "status", "team_id", "account_id", "due_at"];
         let turns = index("message_turns", "message", &turns);
         turns.only("due_at IS NOT NULL").create(manager).await?;

@@ -114,8 +114,8 @@ impl MigrationTrait for Migration {
     }
 }
 
-/// Normalises the case of all addresses with two statements, and addresses with quotes or characters
-/// beyond ASCII one by one.
+/// Normalizes the case of all addresses with two statements, and addresses with quotes or non-ASCII characters one by
+/// one.
 async fn fold_opt_outs(db: &SchemaManagerConnection<'_>, backend: DbBackend) -> Result<(), DbErr> {
     let bytes = match backend {
         DbBackend::Postgres => "octet_length(address)",

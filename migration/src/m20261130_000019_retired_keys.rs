@@ -11,8 +11,8 @@ pub struct Migration;
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         add_is_retired(manager).await?;
-        // Deactivations that are still being applied. A key that was created since has a greater id than
-        // the newest message of that time.
+        // Keys of accounts whose deactivation is still being applied. A key that was created after the deactivation has
+        // a greater id than the newest message of that time, and is not retired.
         let retire = "UPDATE api_key SET is_retired = TRUE WHERE revoked_at IS NOT NULL AND EXISTS ( \
                       SELECT 1 FROM account a WHERE a.id = api_key.account_id AND a.cancel_until >= api_key.id)";
         run(manager, &[retire]).await

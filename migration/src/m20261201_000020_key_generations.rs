@@ -1,6 +1,6 @@
-//! An account counts its deactivations, and a key stores that count from its creation: keys of an earlier
-//! generation are retired. A deactivation therefore updates no keys that were revoked before. An index
-//! contains the keys of an account that are not revoked.
+//! An account counts its deactivations, and a key stores the count at the time of its creation: keys of an earlier
+//! generation are retired. A deactivation therefore updates no keys that were revoked before. An index contains the
+//! keys of an account that are not revoked.
 
 use crate::{m20261130_000019_retired_keys::add_is_retired, prelude::*};
 

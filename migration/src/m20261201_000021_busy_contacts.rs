@@ -1,5 +1,5 @@
-//! A contact records that it is being erased or merged. These changes have several steps, between which
-//! the contact must not be changed otherwise.
+//! A contact records that it is being erased or merged. These changes have several steps, between which other changes
+//! to the contact are refused.
 
 use crate::prelude::*;
 

@@ -1,6 +1,6 @@
-//! Converts the e-mail addresses of contacts and messages to a canonical form, without unnecessary
-//! quotation marks and with the domain in ASCII (IDNA). If a contact of the account already has the
-//! canonical address, another spelling of it is kept.
+//! Converts the e-mail addresses of contacts and messages to a canonical form, without unnecessary quotation marks and
+//! with the domain in ASCII (IDNA). If a contact of the account already has the canonical address, the other spelling
+//! stays unchanged.
 
 use sea_orm_migration::sea_orm::{Statement, prelude::Uuid};
 use unicode_normalization::UnicodeNormalization as _;
@@ -51,8 +51,8 @@ struct Odd {
     canonical: String,
 }
 
-/// The e-mail addresses of a table that are not in canonical form. Only addresses with quotes or
-/// characters beyond ASCII can differ: domains are stored in lower case.
+/// The e-mail addresses of a table that are not in canonical form. Only addresses with quotes or non-ASCII characters
+/// can differ: domains are stored in lower case.
 async fn odd_addresses(
     db: &SchemaManagerConnection<'_>,
     backend: DbBackend,

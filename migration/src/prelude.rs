@@ -1,4 +1,4 @@
-//! What all migrations use. A change must not affect the SQL of released migrations.
+//! Helpers that all migrations share. Changes here must not affect the SQL of released migrations.
 
 use std::iter::repeat;
 

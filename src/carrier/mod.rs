@@ -18,7 +18,7 @@ use sandbox::Sandbox;
 pub enum SendError {
     /// The carrier rejected the message permanently: it becomes FAILED and is refunded.
     Rejected { code: String, text: String },
-    /// The carrier did not answer. The message may have been delivered, so it is neither sent again nor refunded.
+    /// The carrier did not respond. The message may have been delivered, so it is neither sent again nor refunded.
     Unknown { code: String, text: String },
 }
 
@@ -34,11 +34,11 @@ pub enum Report {
     Pending,
 }
 
-/// A provider that delivers messages of one or more channels. Delivery is at-least-once: an implementation must use the
-/// message's id as its idempotency key.
+/// A provider that delivers the messages of one or more channels. Delivery is at-least-once: an implementation must use
+/// the message's id as its idempotency key.
 #[async_trait]
 pub trait Carrier: Send + Sync {
-    /// Submits a message. An e-mail has a text, HTML, or both as alternatives. The sender is the message's `sent_from`,
+    /// Submits a message. An e-mail has text, HTML, or both as alternatives. The sender is the message's `sent_from`,
     /// or else the carrier's default.
     async fn send(&self, message: &message::Model) -> Result<(), SendError>;
 

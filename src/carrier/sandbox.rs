@@ -21,7 +21,7 @@ impl Carrier for Sandbox {
             }),
             Some(TestRecipient::Unknown) => Err(SendError::Unknown {
                 code: "SANDBOX_NO_ANSWER".to_owned(),
-                text: "The sandbox does not answer for this test recipient.".to_owned(),
+                text: "The sandbox does not respond for this test recipient.".to_owned(),
             }),
             _ => Ok(()),
         }
@@ -37,7 +37,7 @@ impl Carrier for Sandbox {
         }
     }
 
-    /// It delivers to nobody, so never twice.
+    /// The sandbox delivers to nobody, so it cannot deliver a message twice.
     fn may_repeat(&self) -> bool {
         true
     }

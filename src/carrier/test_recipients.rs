@@ -5,7 +5,7 @@
 //! | --- | --- | --- |
 //! | `+15005550001` | `fail@…` | FAILED: rejected, refunded |
 //! | `+15005550002` | `undelivered@…` | SENT, then UNDELIVERED: stays charged |
-//! | `+15005550003` | `unknown@…` | UNKNOWN: no answer, stays charged |
+//! | `+15005550003` | `unknown@…` | UNKNOWN: no response, stays charged |
 //! | `+15005550004` | `credit-limit@…` | TEST keys: refused with `CREDIT_LIMIT_REACHED` |
 //! | `+15005550005` | `balance@…` | TEST keys: refused with `INSUFFICIENT_BALANCE` |
 //!

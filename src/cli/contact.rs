@@ -17,9 +17,9 @@ use crate::{
 
 #[derive(Subcommand)]
 pub enum ContactCommand {
-    /// Create a contact for each row of a CSV file, at most 10,000, and print the result of each row as CSV.
+    /// Create a contact for each row of a CSV file, up to 10,000, and print the result of each row as CSV.
     ///
-    /// A row that is not valid does not stop the others; the exit code is then 2.
+    /// The import continues after a row that is not valid; the exit code is then 2.
     Import {
         #[command(flatten)]
         database: DatabaseArgs,

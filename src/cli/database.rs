@@ -83,7 +83,7 @@ impl DatabaseArgs {
         app_of(self.connect_existing().await?).await
     }
 
-    /// The same for a command that may create the database.
+    /// Like [`Self::app`], for a command that may create the database.
     pub(super) async fn new_app(&self) -> anyhow::Result<Arc<App>> {
         app_of(self.connect().await?).await
     }
@@ -100,7 +100,7 @@ impl DatabaseArgs {
     }
 }
 
-/// Adds advice to an error if the database login lacks a permission.
+/// Adds advice to an error if the database login lacks a privilege.
 pub(super) fn explain_missing_right(error: anyhow::Error) -> anyhow::Error {
     // Only the outermost error: commands add their own advice as context.
     let first = error.chain().next();
@@ -111,7 +111,7 @@ pub(super) fn explain_missing_right(error: anyhow::Error) -> anyhow::Error {
     match of_database.and_then(reach::missing_right) {
         Some(denied) => anyhow::anyhow!(
             "PostgreSQL refused it: {denied}. Make the user of the database URL the owner of the database, or \
-             grant it the right"
+             grant it the missing privilege"
         ),
         None => error,
     }
@@ -129,7 +129,7 @@ async fn check_tables(url: &str, may_be_empty: bool) -> anyhow::Result<()> {
         bail!("{} is not a Tollgate database; {HOW_TO_FIND_IT}", file.display());
     }
     if !tables.is_empty() && !tables.iter().any(|table| table == db::MIGRATIONS_TABLE) {
-        bail!("{} is a database of another program; {HOW_TO_FIND_IT}", file.display());
+        bail!("{} belongs to another program; {HOW_TO_FIND_IT}", file.display());
     }
     Ok(())
 }
@@ -147,7 +147,7 @@ async fn app_of(db: Db) -> anyhow::Result<Arc<App>> {
     Ok(App::new(db, Arc::new(SystemClock), Carriers::none()).0)
 }
 
-/// The database for messages: the full path of a file, or the URL without its password.
+/// The database as messages show it: the full path of a file, or the URL without its password.
 pub(super) fn display_name(url: &str) -> String {
     if let Some(file) = db::sqlite_path(url) {
         return full_path(&file).display().to_string();

@@ -47,12 +47,12 @@ const OTHER_DATA: &str = "this database was not created by the demo; choose an e
 const PRIVATE_FOLDER: u32 = 0o700;
 const TEAM_NAME: &str = "Acme";
 const KEY_NAME: &str = "Demo";
-/// High, so that a credit limit can be reached by hand.
+/// So high that a few messages sent by hand reach a credit limit.
 const SMS_PRICE: Micros = Micros::from_cents(500);
 /// The phone number of Client ABC. Its monthly fee is the price of one message.
 const NUMBER: &str = "+12025550149";
 const NUMBER_FEE: Micros = Micros::from_cents(500);
-/// The client's number, and some available ones.
+/// The number of Client ABC, and numbers that are available.
 const INVENTORY: &str = "number,country,type,capabilities,upfront_cents,monthly_cents\n\
                      +12025550149,US,LOCAL,SMS,0,500\n\
                      +12025550150,US,LOCAL,SMS,100,200\n\
@@ -66,12 +66,12 @@ pub struct Client {
     pub name: &'static str,
     pub external_id: &'static str,
     pub messages: i32,
-    /// Whether it has a phone number, contacts and a canceled message.
+    /// Whether the sub-account has a phone number, contacts and a canceled message.
     pub has_contacts_and_number: bool,
     pub credit_limit: Option<Micros>,
 }
 
-/// Their spend: $45 of $100, of which $5 for the number; $120 of $200; $30 without a limit.
+/// The spending of these sub-accounts: $45 of $100, of which $5 for the number; $120 of $200; $30 without a limit.
 pub const CLIENTS: [Client; 3] = [
     Client {
         name: "Client ABC",
@@ -115,7 +115,7 @@ pub struct DemoArgs {
 pub struct DemoKeys {
     pub operator: String,
     pub main: String,
-    /// In the order of [`CLIENTS`].
+    /// The keys of the clients, in the order of [`CLIENTS`].
     pub clients: Vec<String>,
 }
 

@@ -23,7 +23,7 @@ pub struct HttpArgs {
     /// Rate limit per key, in estimated response fields per second; 0: no limit.
     #[arg(long, env = "TOLLGATE_KEY_RATE_LIMIT", default_value_t = http::KEY_RATE_DEFAULT)]
     key_rate_limit: u32,
-    /// Rate limit per account, for all its keys together; 0: no limit.
+    /// Rate limit per account, for all its keys in total; 0: no limit.
     #[arg(long, env = "TOLLGATE_ACCOUNT_RATE_LIMIT", default_value_t = http::ACCOUNT_RATE_DEFAULT)]
     account_rate_limit: u32,
     /// Proxies whose X-Forwarded-For is used as the client's address: networks such as 10.0.0.0/8 or single

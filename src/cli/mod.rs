@@ -113,7 +113,7 @@ enum Command {
     Reconcile(ReconcileArgs),
 }
 
-/// Reads a CSV file that contains a list. The error has all its problems.
+/// Reads a CSV file that contains a list. The error lists all problems of the file.
 fn read_list<R>(
     file: &Path,
     name: &str,
@@ -274,7 +274,7 @@ async fn reconcile(args: ReconcileArgs) -> anyhow::Result<ExitCode> {
     Ok(if found.drifts.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// A failure of the domain as an error message.
+/// Converts a failure of the domain to an error message.
 fn explain<C>(failure: Failure<C>) -> anyhow::Error {
     match failure {
         Failure::Refused(refusal) => anyhow::Error::msg(refusal.message),
@@ -282,8 +282,8 @@ fn explain<C>(failure: Failure<C>) -> anyhow::Error {
     }
 }
 
-/// What a command did, or why it was refused, which is then in the audit log too. `team_id` is the team that it
-/// named.
+/// The result of a command. A refusal is also recorded in the audit log. `team_id` is the team that the command's
+/// arguments name.
 async fn record_refusal<T, C: Copy + Into<&'static str>>(
     app: &App,
     action: AuditAction,

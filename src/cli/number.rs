@@ -24,7 +24,7 @@ use crate::domain::{
 pub enum NumberCommand {
     /// Add the numbers of a CSV file to the inventory, or update them.
     ///
-    /// Without --commit, only the changes are shown. Numbers that were bought keep their price.
+    /// Without --commit, the changes are shown but not applied. Numbers that have been bought keep their prices.
     Import {
         #[command(flatten)]
         database: DatabaseArgs,
@@ -42,7 +42,7 @@ pub enum NumberCommand {
         #[command(flatten)]
         database: DatabaseArgs,
     },
-    /// Remove a number from the inventory. An account that has it keeps it until it releases it.
+    /// Remove a number from the inventory. An account that has the number keeps it until releasing it.
     Withdraw {
         #[command(flatten)]
         database: DatabaseArgs,
@@ -110,7 +110,7 @@ pub async fn run(command: NumberCommand) -> anyhow::Result<ExitCode> {
             match record_refusal(&app, action, None, withdrawn).await?.phone_number_id {
                 None => print_line!("{number} was removed from the inventory."),
                 Some(_) => print_line!(
-                    "{number} was removed from the inventory; its account keeps it until it releases it."
+                    "{number} was removed from the inventory; its account keeps the number until releasing it."
                 ),
             }
         }

@@ -10,7 +10,7 @@ use std::{
 
 use governor::{Quota, RateLimiter};
 
-/// Maximum number of panics per second that are logged.
+/// Number of panics that are logged at once, and per second after that.
 const LOGGED_PER_SECOND: NonZeroU32 = NonZeroU32::new(5).expect("not zero");
 
 /// Installs the panic hook.

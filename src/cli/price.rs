@@ -19,9 +19,9 @@ use crate::{
 
 #[derive(Subcommand)]
 pub enum PriceCommand {
-    /// Replace the whole price list by a CSV file.
+    /// Replace the whole price list with a CSV file.
     ///
-    /// Without --commit, only the changes are shown.
+    /// Without --commit, the changes are shown but not applied.
     Import {
         #[command(flatten)]
         database: DatabaseArgs,

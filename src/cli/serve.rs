@@ -108,7 +108,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     Box::pin(serve_until_stopped(listener, app, settings, key_uses)).await
 }
 
-/// Warns of database files that other users may access, such as copies or files of earlier versions.
+/// Warns about database files that other users may access, such as copies or files of earlier versions.
 pub fn warn_of_exposed_files(url: &str) {
     for file in exposed(url) {
         let file = file.display();
@@ -178,7 +178,7 @@ pub async fn serve_until_stopped(
     tokio::select! {
         finished = finish => finished?,
         // As after a crash: everything that was acknowledged is on disk.
-        _ = &mut late => tracing::warn!("The server stops before all work in progress is finished"),
+        _ = &mut late => tracing::warn!("Stopping before all work in progress has finished"),
     }
     tracing::info!("Stopped");
     Ok(ExitCode::SUCCESS)

@@ -34,7 +34,7 @@ pub enum BackupError {
 }
 
 /// Writes a consistent copy of the `SQLite` database to a new file that only its owner can read.
-/// Nothing is left of a copy that fails.
+/// If copying fails, no file is left behind.
 pub(super) async fn back_up(url: &str, path: &Path) -> Result<(), BackupError> {
     let io_error = |error: io::Error| match error.kind() {
         io::ErrorKind::AlreadyExists => BackupError::Exists(path.to_owned()),

@@ -17,7 +17,7 @@ use super::{
 /// Closes the connection when it is dropped, unless it was released before.
 pub(super) struct ConnectionGuard(Option<Acquired>);
 
-/// A connection in use, and what ends with that use.
+/// A connection in use, with the slot that is released when its use ends.
 pub(super) struct Acquired {
     pub connection: PooledConnection,
     pub slot: Slot,
@@ -79,7 +79,7 @@ impl Acquired {
         } else {
             connection.close();
         }
-        // After the connection, so that the next holder of the slot finds it in the pool.
+        // Released after the connection, so that the next holder of the slot finds it in the pool.
         drop(slot);
         if let Some(budget) = budget {
             budget.charge(charged);

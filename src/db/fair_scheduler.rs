@@ -2,7 +2,7 @@
 //! one busy team could fill its queue; callers therefore wait for a slot of their team first, and
 //! only then for a connection.
 //!
-//! A read that holds a connection must not wait for a second one, which could be its own.
+//! A read that holds a connection must not wait for a second one: it could be waiting for its own connection.
 
 use std::{
     collections::HashMap,
@@ -16,13 +16,13 @@ use super::{read_budget::ReadBudget, row_security::Scope};
 
 /// Connections of the write pool that requests leave to the worker on `PostgreSQL`.
 pub const WORKER_CONNECTIONS: usize = 2;
-/// Number of known holders from which those without a slot are removed.
+/// From this number of known holders on, holders without a slot are removed.
 const SWEEP_FROM: usize = 64;
 
 /// A holder of slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Holder {
-    /// All operators together.
+    /// All operators, as one holder.
     Operators,
     Team(Uuid),
 }
@@ -39,7 +39,7 @@ impl From<Scope> for Holder {
 /// Gives slots to teams, with a limit per team.
 pub struct FairScheduler {
     holder_max: usize,
-    /// The slots of all holders together, if they are limited.
+    /// The slots of all holders in total, if their number is limited.
     total: Option<Arc<Semaphore>>,
     known: Mutex<Known>,
 }
@@ -49,7 +49,7 @@ struct Known {
     sweep_at: usize,
 }
 
-/// One or more slots of a holder, and if needed one of the request or of the total. Dropping this
+/// One or more slots of a holder, and if needed a slot of the request or of the total. Dropping this
 /// releases them.
 #[derive(Default)]
 pub struct Slot(
@@ -65,12 +65,12 @@ impl FairScheduler {
     }
 
     /// For a pool that requests share with the worker: requests leave [`WORKER_CONNECTIONS`] to the
-    /// worker but may always use one, and each holder may have half of the others.
+    /// worker but may always use one, and each holder may have half of the remaining slots.
     pub fn shared_with_worker(connections: usize) -> Self {
         Self::with_total(connections.saturating_sub(WORKER_CONNECTIONS))
     }
 
-    /// All holders together may have `total` slots, and each may have half of them, but at least one.
+    /// There are `total` slots. Each holder may have half of them, but at least one.
     pub fn with_total(total: usize) -> Self {
         let total = total.clamp(1, Semaphore::MAX_PERMITS);
         let holder_max = (total / 2).max(1);
@@ -147,7 +147,7 @@ mod tests {
     const BUSY: Holder = Holder::Team(Uuid::from_u128(1));
     const OTHER: Holder = Holder::Team(Uuid::from_u128(2));
 
-    /// A scheduler before a pool, which serves its waiters in order as a semaphore does.
+    /// A scheduler in front of a pool. Like a semaphore, the pool serves its waiters in order.
     struct Setup {
         scheduler: FairScheduler,
         pool: Semaphore,
@@ -231,7 +231,7 @@ mod tests {
         assert!(late.is_err(), "the team has ten slots");
         drop(scheduler.acquire_many(team(2), 10).await);
         drop((held, fits));
-        // A request for more slots than the team has gets all of them.
+        // A request for more slots than the team may have gets all slots of the team.
         let all = scheduler.acquire_many(team(1), 1_000).await;
         let late = timeout(STATEMENT, scheduler.acquire_many(team(1), 1)).await;
         assert!(late.is_err());
@@ -249,7 +249,7 @@ mod tests {
         assert_eq!((busy[95], other, operators), (48, vec![1], vec![1]));
     }
 
-    /// With more busy teams than connections, a read waits for about one statement of each.
+    /// With more busy teams than connections, a read waits for about one statement of each busy team.
     #[tokio::test(start_paused = true)]
     async fn busy_teams_share_the_connections() {
         let setup = Setup::new(4);
@@ -261,7 +261,7 @@ mod tests {
             begun.elapsed()
         };
         let (_, late) = tokio::join!(join_all(busy), late);
-        // Twelve statements of six teams on four connections take three, and the read itself one.
+        // Twelve statements of six teams on four connections take three statement times, and the late read takes one.
         assert!(late <= STATEMENT * 4, "{late:?}");
     }
 

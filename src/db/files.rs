@@ -33,7 +33,7 @@ pub enum ServingLockError {
 }
 
 /// Takes the lock of the process that serves an `SQLite` file; other databases need none. The lock is
-/// held until the returned file is closed, also by a crash.
+/// held until the returned file is closed, even by a crash.
 pub fn lock_for_serving(url: &str) -> Result<Option<File>, ServingLockError> {
     let Some(path) = sqlite_path(url) else {
         return Ok(None);
@@ -48,8 +48,8 @@ pub fn lock_for_serving(url: &str) -> Result<Option<File>, ServingLockError> {
         folder.join(path.file_name().unwrap_or_default())
     };
     let fault = |error| ServingLockError::Io { path: path.clone(), error };
-    // In a folder that others can write to, the lock may be a link to a file of somebody else: it is
-    // not followed, and the file is not truncated.
+    // In a folder that others can write to, the lock file may be a link to someone else's file: the link
+    // is not followed, and the file is not truncated.
     let opened = OpenOptions::new()
         .read(true)
         .write(true)

@@ -1,4 +1,4 @@
-//! The state of the schema: which migrations were applied.
+//! The state of the schema: which migrations have been applied.
 
 use std::str::FromStr as _;
 

@@ -183,7 +183,7 @@ impl Db {
             .await
     }
 
-    /// Waits for a slot to write; each team, and all operators together, have a limited number of
+    /// Waits for a slot to write; each team, and the operators as one holder, have a limited number of
     /// them. A request that holds a slot must not wait for a second one, which could deadlock.
     pub async fn write_slot(&self, scope: impl Into<Scope>) -> Result<Slot, DbErr> {
         let slot = self.write_slots.acquire(scope);
@@ -200,8 +200,8 @@ impl Db {
         Ok(WriteTransaction::new(self.begin_write().await?, slot))
     }
 
-    /// Empties the write-ahead log of an `SQLite` file, so that overwritten and deleted bytes are in
-    /// neither file. False if that must be tried again later. PostgreSQL: does nothing.
+    /// Empties the write-ahead log of an `SQLite` file, so that neither file contains
+    /// overwritten or deleted bytes. Returns false if it must be tried again later. On PostgreSQL it does nothing.
     pub async fn empty_log(&self) -> Result<bool, DbErr> {
         if self.backend() != DbBackend::Sqlite {
             return Ok(true);
@@ -210,7 +210,7 @@ impl Db {
     }
 
     /// Writes a consistent copy of the `SQLite` database to a new file that only its owner can read.
-    /// Reads and writes go on meanwhile. Nothing is left of a copy that fails.
+    /// Reads and writes continue during the copy. If copying fails, no file is left behind.
     pub async fn back_up(&self, path: &Path) -> Result<(), BackupError> {
         if self.backend() != DbBackend::Sqlite {
             return Err(BackupError::NotSqlite);
@@ -231,7 +231,7 @@ impl Db {
         txn.commit().await
     }
 
-    /// Whether no migration was applied: this is not a database of this program.
+    /// Whether no migration has been applied: the database does not belong to this program.
     pub async fn is_empty(&self) -> Result<bool, DbErr> {
         Ok(migrations::pending(&self.read).await? == migrations::total())
     }

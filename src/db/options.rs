@@ -12,7 +12,7 @@ use sea_orm::{
 
 /// How long a caller waits for a connection.
 pub const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
-/// A connection that was idle for longer is pinged before it is used: it may have been lost.
+/// A connection that has been idle for longer is pinged before it is used, because it may have been lost.
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -61,9 +61,9 @@ pub(super) fn write_pool(
         .test_before_acquire(false)
         .sqlx_logging(false)
         .map_sqlx_sqlite_opts(|sqlite| {
-            // In pages of 4 KiB. A large cache writes a page back once for many commits.
+            // In pages of 4 KiB. With a large cache, a page that many commits change is written back only once.
             let sqlite = sqlite.pragma("cache_size", "4000");
-            // Deleted and overwritten content is zeroed, as the erasure of a person requires.
+            // Deleted and overwritten content is zeroed, as the erasure of personal data requires.
             let sqlite = sqlite.pragma("secure_delete", "ON");
             sqlite_options(sqlite).pragma("wal_autocheckpoint", "4000")
         })

@@ -10,7 +10,7 @@ use sea_orm::{
 use tokio::time::timeout;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// PostgreSQL: `insufficient_privilege`.
+/// PostgreSQL's error code `insufficient_privilege`.
 const MISSING_RIGHT: &str = "42501";
 
 /// Connects once.
@@ -30,7 +30,7 @@ pub async fn check(url: &str) -> Result<(), String> {
         }
         Ok(Err(error)) => Err(explain(&error, &options, &server)),
         Err(_) => Err(format!(
-            "cannot reach PostgreSQL at {server}: no answer within {} seconds",
+            "cannot reach PostgreSQL at {server}: no response within {} seconds",
             CONNECT_TIMEOUT.as_secs()
         )),
     }

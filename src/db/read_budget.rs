@@ -1,4 +1,4 @@
-//! What the reads of one request may use.
+//! The connections and the time that the reads of one request may use.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,11 +8,11 @@ use tokio_util::sync::CancellationToken;
 /// Maximum number of connections that one request holds at a time. Its fields are resolved
 /// concurrently.
 pub const REQUEST_CONNECTIONS_MAX: usize = 2;
-/// How long a statement goes on after its request was given up. It is ended by closing its
-/// connection, and a new connection costs more than most statements.
+/// How long a statement may continue after its request was abandoned. Ending it closes its
+/// connection, and opening a new one costs more than most statements.
 const ABANDONED_AFTER: Duration = Duration::from_millis(250);
 
-/// The connection slots of one request, and the account of the time that its reads take.
+/// The connection slots of one request, and the function that charges the time of its reads.
 pub struct ReadBudget {
     pub(super) slots: Arc<Semaphore>,
     charge: Box<dyn Fn(Duration) + Send + Sync>,
@@ -20,8 +20,8 @@ pub struct ReadBudget {
 }
 
 impl ReadBudget {
-    /// `charge` gets the time that each statement held a connection, also if it was abandoned. After
-    /// `gone` is canceled, the request's reads end soon, with an error.
+    /// `charge` gets the time for which each statement held a connection, even if it was abandoned.
+    /// After `gone` is canceled, the request's reads end soon, with an error.
     pub fn new(
         charge: impl Fn(Duration) + Send + Sync + 'static,
         gone: Option<CancellationToken>,

@@ -37,7 +37,7 @@ enum BackendPool {
     Sqlite(Pool<ConnectionManager<SqliteConnection>>),
 }
 
-/// For whom a connection is acquired.
+/// The scope and the budget of the read for which a connection is acquired.
 #[derive(Clone, Default)]
 pub(super) struct ReadContext {
     /// The rows that the session may read; `None` without row security.
@@ -122,7 +122,7 @@ fn pool<C: Cancelable>(options: C::Options, size: usize) -> Pool<ConnectionManag
 }
 
 async fn close<C: Cancelable>(pool: &Pool<ConnectionManager<C>>) {
-    // Closed instead of dropped, so that the database learns that the session ends.
+    // Closed instead of dropped, so that the database is notified of the end of the session.
     for session in pool.retain(|_, _| false).removed {
         let _ = session.connection.close().await;
     }

@@ -72,13 +72,13 @@ impl Readers {
         readers
     }
 
-    /// Number of statements so far.
+    /// Number of statements that were run so far.
     pub fn statements(&self) -> usize {
         self.statements.count.load(Ordering::Relaxed)
     }
 
-    /// The same connections, whose statements are rewritten. Tests remove a part of all statements, to
-    /// show whether the result depends on it.
+    /// The same connections with rewritten statements. Tests remove a part of all statements to show
+    /// whether the result depends on that part.
     #[must_use]
     pub fn with_sql_rewriter(self, rewrite_sql: fn(&str) -> String) -> Self {
         let statements = Statements { rewrite_sql: Some(rewrite_sql), ..self.statements };
@@ -174,7 +174,7 @@ impl ConnectionTrait for Readers {
     }
 }
 
-/// For many rows, read one by one. Dropping the stream before its last row closes the connection.
+/// For reading many rows one by one. Dropping the stream before its last row closes the connection.
 impl StreamTrait for Readers {
     type Stream<'a> = BoxStream<'a, Result<QueryResult, DbErr>>;
 

@@ -1,5 +1,5 @@
-//! Row security (PostgreSQL): a second check of what a caller may read, behind the filters of the
-//! statements. The login owns the tables and migrates them; [`SYSTEM`] does the server's work and sees
+//! Row security (PostgreSQL): a second check of the rows that a caller may read, in addition to the
+//! filters of the statements. The login owns the tables and migrates them; [`SYSTEM`] does the server's work and sees
 //! all rows; [`SERVER`] reads for a caller and sees only the rows of its [`Scope`]. The policies are
 //! forced, so they also apply to the owner of the tables.
 
@@ -15,7 +15,7 @@ pub const SYSTEM: &str = "tollgate_system";
 /// The role that reads for one caller. It sees the rows of its scope.
 pub const SERVER: &str = "tollgate_server";
 
-/// Tables whose rows only their own account sees. The rows of every other table with a
+/// Tables whose rows are visible only to the account that owns them. The rows of every other table with a
 /// `team_id` are visible to the whole team.
 pub const OF_ACCOUNTS: [&str; 8] = [
     "contact",
@@ -33,7 +33,7 @@ pub const OF_ACCOUNTS: [&str; 8] = [
 pub enum RowSecurity {
     #[default]
     Off,
-    /// It was set up with [`set_up`].
+    /// Row security was set up with [`set_up`].
     On,
 }
 
@@ -74,7 +74,7 @@ impl Scope {
 
 /// Creates the roles and grants them to the login.
 ///
-/// Two processes may run this concurrently, because the databases of a server share their roles. On
+/// Two processes may run this statement concurrently, because the databases of a server share their roles. On
 /// PostgreSQL 16 the creator of a role is its member, but does not inherit from it and may not `SET
 /// ROLE` to it.
 const ROLES: &str = "DO $$ DECLARE name text; is_granted boolean; BEGIN \
@@ -135,8 +135,8 @@ const HIDES_ALL_ROWS: &str = "SELECT EXISTS (SELECT FROM pg_class c \
 const IS_IN_SCHEMA_OF_LOGIN: &str =
     "SELECT current_schema() = session_user AND current_setting('search_path') LIKE '%$user%'";
 
-/// Creates the roles, and sets row security up on every table with rows of teams that lacks it. The
-/// login must own the tables, and needs the right to create roles unless they exist.
+/// Creates the roles, and sets up row security on every table with rows of teams that does not have it. The
+/// login must own the tables, and needs the privilege to create roles unless they exist.
 pub async fn set_up(db: &DatabaseConnection) -> Result<(), DbErr> {
     let txn = db.begin().await?;
     txn.execute_unprepared(
@@ -221,7 +221,7 @@ struct Table {
     is_set_up: bool,
 }
 
-/// Whether a table has exactly our two policies. PostgreSQL's versions may format the expression
+/// Whether a table has exactly our two policies. Versions of PostgreSQL may format the expression
 /// differently, so its parts are compared.
 fn are_our_policies(policies: &str, table: &str) -> bool {
     let (column, setting) = owner_column_and_setting(table);

@@ -19,10 +19,10 @@ use super::{
 
 /// Maximum age of a connection. It bounds the memory that PostgreSQL keeps for a session.
 const AGE_MAX: Duration = Duration::from_mins(30);
-/// Number of `SQLite` virtual machine steps after which a statement checks whether it is canceled:
-/// far less than a millisecond.
+/// Number of `SQLite` virtual machine steps after which a statement checks whether it was canceled.
+/// They take far less than a millisecond.
 const SQLITE_STEPS: i32 = 10_000;
-/// Makes PostgreSQL end a statement whose client has gone.
+/// Makes PostgreSQL end a statement whose client has disconnected.
 ///
 /// Versions before 14 and some systems refuse this setting; `statement_timeout` then ends it.
 const POSTGRES_CHECK: &str = "SET client_connection_check_interval = '500ms'";

@@ -12,11 +12,11 @@ use super::{
     options::sqlite_options,
 };
 
-/// How long emptying the log may block writers.
+/// Maximum time for which emptying the log may block writers.
 const BLOCKED_MAX: Duration = Duration::from_millis(100);
 
 /// Copies the content of the write-ahead log to the database file, and empties the log. Only then
-/// are overwritten and deleted bytes in neither file.
+/// does neither file contain overwritten or deleted bytes.
 ///
 /// Returns false if a reader still needs the log, or if a reader or a writer blocked this for longer
 /// than [`BLOCKED_MAX`].

@@ -24,7 +24,7 @@ enum Owner {
     Account(AccountCaller),
 }
 
-/// A caller that belongs to an account: its main account's or a sub-account's key.
+/// A caller that belongs to an account: it has the key of a main account or of a sub-account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AccountCaller {
     pub key_id: Uuid,
@@ -34,7 +34,7 @@ pub struct AccountCaller {
     pub is_sub_account: bool,
 }
 
-/// Proof that the caller has a LIVE key of an account and may change what the account owns.
+/// Proof that the caller has a LIVE key of an account and may change the objects that the account owns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LiveAccountCaller(AccountCaller);
 
@@ -103,13 +103,13 @@ impl Caller {
         }
     }
 
-    /// The account that the key belongs to; an operator's key has none.
+    /// The account that the key belongs to; an operator's key has no account.
     pub fn account(&self) -> Result<AccountCaller, Fault> {
         match self.owner {
             Owner::Account(account) => Ok(account),
-            Owner::Operator => {
-                Err(Fault::Forbidden("This needs a key of an account; an operator key has none."))
-            }
+            Owner::Operator => Err(Fault::Forbidden(
+                "This needs an account's key; an operator's key has no account.",
+            )),
         }
     }
 
@@ -188,7 +188,7 @@ impl From<&TeamCaller> for Scope {
 }
 
 impl AccountCaller {
-    /// What an account owns is shared by both environments; a TEST key can read but not change it.
+    /// Both environments share the objects that an account owns; a TEST key can read but not change them.
     pub fn live(self) -> Result<LiveAccountCaller, Fault> {
         match self.environment {
             Environment::Live => Ok(LiveAccountCaller(self)),
@@ -226,7 +226,7 @@ impl MainCaller {
         self.account_id
     }
 
-    /// A TEST key can read management fields but not change anything.
+    /// A TEST key can read the management fields but cannot change anything.
     pub fn live(&self) -> Result<LiveMainCaller, Fault> {
         match self.environment {
             Environment::Live => {
@@ -264,7 +264,7 @@ impl OperatorCaller {
         Self { key_id: None }
     }
 
-    /// `None` on the command line.
+    /// The operator's key; `None` on the command line.
     pub fn key_id(&self) -> Option<Uuid> {
         self.key_id
     }

@@ -16,7 +16,7 @@ pub const COLUMNS_MAX: usize = 100;
 pub const ROW_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Maximum number of problems reported for a file.
 const PROBLEMS_MAX: usize = 100;
-/// Maximum number of characters of a cell that an error message shows.
+/// Maximum number of characters that an error message shows of a cell.
 const SHOWN_CHARS: usize = 40;
 
 /// Reads a whole file.
@@ -128,7 +128,7 @@ fn check_rows(bytes: &[u8]) -> Result<(), (usize, String)> {
         match result {
             ReadRecordResult::Record => (row_bytes, columns, begin) = (0, 0, at),
             ReadRecordResult::End => return Ok(()),
-            // The end of the input has to be signalled once more to end the last row. The output is never full.
+            // The end of the input has to be signaled once more to end the last row. The output is never full.
             _ => {}
         }
     }
@@ -150,20 +150,20 @@ pub fn duplicate_column(column: &str) -> String {
     format!("duplicate column {column:?} in the first line")
 }
 
-/// How a file is read whose rows have a unique key.
+/// The format of a file whose rows have a unique key.
 pub struct ListFormat<const N: usize> {
     pub columns: [&'static str; N],
     pub rows_max: usize,
-    /// The problem of a row beyond the maximum.
+    /// The problem to report if a file has more rows than the maximum.
     pub too_many: String,
     /// The name of the key.
     pub key: &'static str,
-    /// The problem of a file without rows.
+    /// The problem to report for a file without rows.
     pub no_rows: &'static str,
 }
 
 impl<const N: usize> ListFormat<N> {
-    /// Reads all rows, or all problems, each with its line number.
+    /// Reads all rows. If there are problems, returns all of them, each with its line number.
     pub fn read<R, K: Eq + Hash>(
         &self,
         file: impl Read,
@@ -198,12 +198,12 @@ impl<const N: usize> ListFormat<N> {
     }
 }
 
-/// The problems of a file, up to [`PROBLEMS_MAX`].
+/// The problems in a file, up to [`PROBLEMS_MAX`].
 #[derive(Default)]
 struct Problems(Vec<String>);
 
 impl Problems {
-    /// Adds a problem of a line. Returns false when the maximum is reached and the rest of the file is not read.
+    /// Adds a problem in a line. Returns false when the maximum is reached and the rest of the file is not read.
     fn add(&mut self, line: u64, problem: &str) -> bool {
         self.0.push(format!("line {line}: {problem}"));
         let has_capacity = self.0.len() < PROBLEMS_MAX;
@@ -231,7 +231,7 @@ pub fn shown(cell: &str) -> String {
     }
 }
 
-/// Parses a price in cents: digits, with up to four decimals.
+/// Parses a price in cents: digits, with up to four decimal places.
 pub fn price(column: &str, text: &str) -> Result<Micros, String> {
     if text.starts_with('-') {
         return Err(format!("{column}: the price must not be negative"));

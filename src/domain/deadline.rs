@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Clone, Debug)]
 pub struct Deadline {
     pub until: Instant,
-    /// Cancelled when the client disconnects.
+    /// Canceled when the client disconnects.
     pub gone: CancellationToken,
     pub template_time: TemplateTime,
 }
@@ -46,7 +46,7 @@ impl Deadline {
 pub struct TemplateTime(Arc<AtomicU64>);
 
 impl TemplateTime {
-    /// Adds to the time and returns the sum.
+    /// Adds to the used time and returns the new total.
     pub fn add(&self, more: Duration) -> Duration {
         let more = u64::try_from(more.as_nanos()).unwrap_or(u64::MAX);
         Duration::from_nanos(self.0.fetch_add(more, Ordering::Relaxed).saturating_add(more))

@@ -19,7 +19,7 @@ use crate::db::Readers;
 pub const TOTAL_MAX: u64 = 10_000;
 /// Maximum number of rows that a filter scans for one page, and for one total.
 pub const LOOKED_AT_MAX: u64 = 10_000;
-/// The same for a filter that is slow: it reads much text, or rows of other tables.
+/// The same maximum for a slow filter, which reads much text or rows of other tables.
 pub const LONG_LOOKED_AT_MAX: u64 = 2_000;
 
 /// A list: its rows and their order.
@@ -35,7 +35,7 @@ pub struct List<E: EntityTrait> {
     id_of: fn(&E::Model) -> Uuid,
 }
 
-/// Everything that a page needs besides its rows.
+/// The data that a page needs in addition to its rows.
 pub struct Frame<E: EntityTrait> {
     keyset: Keyset,
     key: Option<OrderKey<E>>,
@@ -179,7 +179,7 @@ where
 }
 
 impl<E: EntityTrait> Frame<E> {
-    /// Makes a page of the rows that were read, which are one more than the page has if there are more.
+    /// Makes a page of the rows that were read: up to one more than the limit, to know whether there are more.
     pub fn page(self, rows: Vec<E::Model>) -> Page<E::Model> {
         let Self { keyset, key, id_of, total, scan_end } = self;
         keyset.page(rows, total, scan_end, |row| Position {

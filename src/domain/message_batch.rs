@@ -1,4 +1,4 @@
-//! Splitting the change of any number of messages into transactions of a limited size.
+//! Splits a change to any number of messages into transactions of a limited size.
 
 use entity::message;
 use sea_orm::{ConnectionTrait, QuerySelect, Select, sea_query::Expr};
@@ -9,7 +9,7 @@ use super::Fault;
 /// Maximum number of messages that one transaction changes.
 pub const BATCH_MESSAGES_MAX: u64 = 500;
 
-/// Maximum number of bytes of text in these messages: `SQLite` rewrites a whole row whatever changes in it.
+/// Maximum number of bytes of text in these messages: `SQLite` rewrites the whole row, whatever changes in it.
 pub const BATCH_BYTES_MAX: i64 = 4 * 1024 * 1024;
 
 /// The messages of one transaction, in the order of the selection.

@@ -41,13 +41,13 @@ pub use crate::fault::{Fault, Unavailable};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal<C> {
     pub code: C,
-    /// For people: what is wrong and what to do about it.
+    /// Human-readable explanation of the refusal and how to resolve it.
     pub message: Cow<'static, str>,
-    /// The path of the argument at fault, from the mutation's arguments down; empty if none is.
+    /// The path to the argument at fault, from the mutation's arguments down; empty if no argument is at fault.
     pub field: &'static [&'static str],
 }
 
-/// Why an action did not happen. Nothing was changed.
+/// The reason why an action was not done. Nothing was changed.
 #[derive(Debug)]
 pub enum Failure<C> {
     Refused(Refusal<C>),

@@ -1,6 +1,6 @@
 //! Keyset pagination (Relay's cursor connections): the cost of a page does not depend on its position.
-//! A cursor is base64url of a checksum, a version, the list with its order, the order's key and the
-//! row's id. An edited cursor, or one of another list or order, is refused.
+//! A cursor is the base64url encoding of a checksum, a version, the list with its order, the order's
+//! key and the row's id. An edited cursor, or one of another list or order, is refused.
 
 use std::fmt;
 
@@ -27,7 +27,7 @@ pub struct PageArgs {
     pub after: Option<String>,
     pub last: Option<i32>,
     pub before: Option<String>,
-    /// Whether the total was requested; it is counted only then.
+    /// Whether the total was requested; rows are counted only if it was.
     pub with_total: bool,
 }
 
@@ -37,11 +37,11 @@ pub struct Page<M> {
     pub rows: Vec<(Cursor, M)>,
     pub has_previous: bool,
     pub has_next: bool,
-    /// The cursor from which to read the page before: the first row, or the last row that the filter scanned.
+    /// The cursor from which to read the previous page: the first row, or the last row that the filter scanned.
     pub start: Option<Cursor>,
     /// The cursor from which to read the next page.
     pub end: Option<Cursor>,
-    /// `None` if it was not requested or is unknown ([`super::list`]).
+    /// The total; `None` if it was not requested or is unknown ([`super::list`]).
     pub total: Option<u64>,
 }
 
@@ -278,7 +278,7 @@ mod tests {
         }
     }
 
-    /// The list of sub-accounts by name has the longest key.
+    /// The longest cursors are those of the list of sub-accounts by name.
     #[test]
     fn the_longest_cursor_is_valid() {
         let key = search_text(&"😀".repeat(200), Some(&"😀".repeat(200)));

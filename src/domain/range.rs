@@ -4,13 +4,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ColumnTrait, Condition};
 use uuid::Uuid;
 
-/// Maximum difference between the time in a row's id and the row's own time, which are taken one after the other.
+/// Maximum difference between the time in a row's id and the row's own time: the clock is read separately for each.
 const ID_SKEW_MAX: TimeDelta = TimeDelta::seconds(10);
 
-/// The latest time that an id can have, which has 48 bits for it.
+/// The latest time that an id can have: 48 bits of milliseconds.
 const ID_MILLIS_MAX: u128 = (1 << 48) - 1;
 
-/// `from` is included and `to` is excluded; `None` means no bound.
+/// A range of times: `from` is included and `to` is excluded; `None` means no bound.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DateTimeRange {
     pub from: Option<DateTime<Utc>>,

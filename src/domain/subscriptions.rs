@@ -52,12 +52,12 @@ pub struct Update<T> {
 type Newest = Arc<[(Uuid, DateTime<Utc>)]>;
 type Accounts = Arc<HashMap<Uuid, account::Model>>;
 
-/// Reads that the listeners of an account share. They need the same value within moments.
+/// Reads that the listeners of an account share, because they need the same value at nearly the same time.
 pub struct Updates {
     balances: ReadThroughCache<Uuid, BalanceView>,
     messages: ReadThroughCache<(Uuid, Environment, Vec<Uuid>), Arc<Messages>>,
     newest: ReadThroughCache<(Uuid, Environment), Newest>,
-    /// By team.
+    /// Sub-accounts by team and ids.
     accounts: ReadThroughCache<(Uuid, Vec<Uuid>), Accounts>,
     changed_accounts: ReadThroughCache<(Uuid, DateTime<Utc>), Arc<[Uuid]>>,
 }
@@ -80,11 +80,11 @@ impl Updates {
 impl Default for Updates {
     fn default() -> Self {
         Self {
-            balances: ReadThroughCache::new(SHARED_READS_MAX, SHARED_READ_TTL),
-            messages: ReadThroughCache::new(SHARED_READS_MAX, SHARED_READ_TTL),
-            newest: ReadThroughCache::new(SHARED_READS_MAX, SHARED_READ_TTL),
-            accounts: ReadThroughCache::new(SHARED_READS_MAX, SHARED_READ_TTL),
-            changed_accounts: ReadThroughCache::new(SHARED_READS_MAX, SHARED_READ_TTL),
+            balances: ReadThroughCache::of_newest(SHARED_READS_MAX, SHARED_READ_TTL),
+            messages: ReadThroughCache::of_newest(SHARED_READS_MAX, SHARED_READ_TTL),
+            newest: ReadThroughCache::of_newest(SHARED_READS_MAX, SHARED_READ_TTL),
+            accounts: ReadThroughCache::of_newest(SHARED_READS_MAX, SHARED_READ_TTL),
+            changed_accounts: ReadThroughCache::of_newest(SHARED_READS_MAX, SHARED_READ_TTL),
         }
     }
 }
@@ -97,7 +97,7 @@ pub async fn run(app: &App) {
     }
 }
 
-/// Balance and limits as far as the caller's key may see them, whenever they change after this returned.
+/// The balance and the limits that the caller's key may see, whenever they change after this function has returned.
 pub async fn balances(
     app: Arc<App>,
     caller: AccountCaller,
@@ -134,7 +134,7 @@ async fn balance(
     app.updates.balances.get_since(caller.account_id, since, read).await
 }
 
-/// The caller's messages whenever they change: all of them, or only the one with the id `only`.
+/// The caller's messages whenever they change: all messages, or only the one with the id `only`.
 pub fn messages(
     app: Arc<App>,
     caller: AccountCaller,
@@ -161,7 +161,7 @@ pub fn messages(
             seen_until = received.at;
             for ids in ids.chunks(READ_MAX) {
                 for id in ids.iter().filter(|id| only.is_none_or(|only| only == **id)) {
-                    // A turn for each, because the listener may be slow to process the previous one.
+                    // A turn for each message, because the listener may be slow to process the previous one.
                     let read = || message(&app, &listener, &caller, ids, *id, received.since);
                     let (row, turn) = read_until_ok(&listener, read).await;
                     if let Some(row) = row {
@@ -309,7 +309,9 @@ where
         let turn = listener.turn().await;
         match read().await {
             Ok(value) => return (value, turn),
-            Err(fault) => tracing::warn!(%fault, "A change could not be read; retrying"),
+            Err(fault) => {
+                tracing::warn!(%fault, "The data of a subscription event could not be read; retrying");
+            }
         }
         drop(turn);
         sleep(RETRY_DELAY).await;

@@ -1,4 +1,4 @@
-//! Rules for input that several features share. Each function returns the normalised value or `None`;
+//! Rules for input that several features share. Each function returns the normalized value or `None`;
 //! the caller builds the refusal, because its code depends on the action.
 
 use icu_locale_core::Locale;
@@ -21,29 +21,35 @@ pub const NOTE_CHARS_MAX: usize = 500;
 
 /// Maximum number of bytes of a character in UTF-8.
 const CHAR_BYTES_MAX: usize = 4;
-/// Maximum number of bytes in the name of a time zone; the longest has half as many.
+/// Maximum number of bytes in the name of a time zone; the longest name has half as many.
 const TIME_ZONE_BYTES_MAX: usize = 64;
 
 /// Maximum number of characters in a label or a tag.
 pub const LABEL_CHARS_MAX: usize = 64;
-/// Maximum number of characters in a language tag; RFC 5646 (section 4.4.1) recommends to support at least 35.
+/// Maximum number of characters in a language tag; RFC 5646 (section 4.4.1) recommends supporting at least 35.
 pub const LOCALE_CHARS_MAX: usize = 64;
-/// Maximum number of values in metadata and in the variables of a template: at all levels, and with arrays and objects
-/// counted. Each is allocated whenever the object is read, and a template can compare all of them in one step.
+/// Maximum number of values in metadata and in the variables of a template: values at all levels, including arrays and
+/// objects. Each value is allocated whenever the object is read, and a template can compare all of them in one step.
 pub const OBJECT_VALUES_MAX: usize = 1_000;
 
-pub const NAME_RULE: &str = "The name must have 1 to 200 characters, at least one of them visible, and no control, line-separator or direction characters.";
-pub const METADATA_RULE: &str = "The metadata must have at most 16 KiB as JSON, 1,000 values and 32 levels, and must not contain NUL.";
-pub const VARIABLES_RULE: &str = "The variables must have at most 16 KiB as JSON, 1,000 values and 32 levels, and must not contain NUL.";
+pub const NAME_RULE: &str = "The name must have 1 to 200 characters, at least one of them visible, and no control, \
+                             line-separator or bidirectional control characters.";
+pub const METADATA_RULE: &str = "The metadata must be at most 16 KiB as JSON, with at most 1,000 values and 32 \
+                                 levels of nesting, and must not contain NUL.";
+pub const VARIABLES_RULE: &str = "The variables must be at most 16 KiB as JSON, with at most 1,000 values and 32 \
+                                  levels of nesting, and must not contain NUL.";
 pub const IDEMPOTENCY_KEY_RULE: &str =
     "The idempotency key must have 1 to 255 characters and no control characters.";
-pub const NOTE_RULE: &str = "The note must have 1 to 500 characters, at least one of them visible, and no control, line-separator or direction characters.";
-pub const REASON_RULE: &str = "The reason must have 1 to 500 characters, at least one of them visible, and no control, line-separator or direction characters.";
-pub const LABEL_RULE: &str = "The label must have 1 to 64 characters, at least one of them visible, and no control, line-separator or direction characters.";
+pub const NOTE_RULE: &str = "The note must have 1 to 500 characters, at least one of them visible, and no control, \
+                             line-separator or bidirectional control characters.";
+pub const REASON_RULE: &str = "The reason must have 1 to 500 characters, at least one of them visible, and no \
+                               control, line-separator or bidirectional control characters.";
+pub const LABEL_RULE: &str = "The label must have 1 to 64 characters, at least one of them visible, and no control, \
+                              line-separator or bidirectional control characters.";
 pub const LOCALE_RULE: &str =
     "The locale is not valid (expected a BCP 47 tag, such as en, de-AT or zh-Hant-TW).";
 pub const TIME_ZONE_RULE: &str =
-    "The time zone is not valid (expected a name of the IANA database, such as Europe/Vienna).";
+    "The time zone is not valid (expected an IANA time zone name, such as Europe/Vienna).";
 
 /// Whether text has at most `chars_max` characters. The characters of a much longer text are not counted.
 pub fn is_within(text: &str, chars_max: usize) -> bool {
@@ -88,7 +94,7 @@ pub fn time_zone(text: &str) -> Option<TimeZone> {
     (text.len() <= TIME_ZONE_BYTES_MAX).then(|| TimeZone::named(text))?
 }
 
-/// The JSON text of an object of at most 16 KiB, 1,000 values and 32 levels, without NUL, which PostgreSQL
+/// The JSON text of an object of at most 16 KiB, 1,000 values and 32 levels of nesting, without NUL, which PostgreSQL
 /// cannot store, and without the names that `serde_json` reserves. Equal objects have equal texts,
 /// because the names are sorted.
 pub fn metadata(metadata: &Map<String, Value>) -> Option<String> {
@@ -107,7 +113,7 @@ pub fn are_variables(variables: &Map<String, Value>) -> bool {
 /// The values and bytes that an object may still have. An object that is too large is refused before all of it is read.
 struct ObjectBudget {
     values: usize,
-    /// Bytes of its texts; in JSON they have at least as many.
+    /// Bytes of the object's strings; their JSON has at least as many.
     bytes: usize,
 }
 
@@ -141,8 +147,8 @@ impl ObjectBudget {
     }
 }
 
-/// Whether a stored name, id or address can have this text: none has control characters. PostgreSQL
-/// refuses a query with NUL.
+/// Whether a stored name, id or address can equal this text: none of them has control characters, and
+/// PostgreSQL refuses a query with NUL.
 pub fn may_be_stored(text: &str) -> bool {
     !text.chars().any(char::is_control)
 }

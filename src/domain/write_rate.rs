@@ -1,7 +1,7 @@
-//! Limits on the bytes of content that an account writes: texts, subjects, HTML and metadata of messages, and the
-//! content of contacts and templates. One call has a maximum, because it is held in memory until it is stored.
-//! Accounts and teams have a rate (the generic cell rate algorithm, by governor), because an e-mail of 200 KiB costs
-//! the database as much as a thousand SMS.
+//! Limits on the bytes of content that an account writes: text, subjects, HTML and metadata of messages, and the
+//! content of contacts and templates. The size of one call is limited, because its content is held in memory until it
+//! is stored. Accounts and teams have a rate (the generic cell rate algorithm, by governor), because an e-mail of 200
+//! KiB costs the database as much as a thousand SMS.
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -24,10 +24,10 @@ pub const BYTES_PER_SECOND: u32 = 2 * 1024 * 1024;
 /// writer.
 pub const BURST_BYTES: u32 = 8 * 1024 * 1024;
 
-const CALL_TOO_LARGE: &str = "A call can send at most 2 MiB of texts, subjects, HTML and metadata; \
+const CALL_TOO_LARGE: &str = "A call can send at most 2 MiB of text, subjects, HTML and metadata; \
                               split it into several calls.";
 
-/// The rate of a team, as a multiple of the rate of one account. The number of its accounts is not limited.
+/// The rate of a team, as a multiple of the rate of one account. It does not depend on the number of its accounts.
 pub const TEAM_SHARE: u32 = 2;
 
 type Rates = RateLimiter<Uuid, DefaultKeyedStateStore<Uuid>, DefaultClock>;
@@ -79,7 +79,7 @@ impl WriteRates {
 
 /// Counts the bytes of content of one call.
 pub(super) struct CallBytes {
-    /// The account that writes them; `None` where nothing is stored.
+    /// The account that writes the bytes; `None` if nothing is stored.
     writer: Option<(Arc<WriteRates>, AccountIds)>,
     bytes: usize,
     /// The bytes that were already charged to the account's rate.
@@ -118,7 +118,7 @@ impl CallBytes {
     }
 }
 
-/// The time in which an account's rate allows this number of bytes.
+/// The time after which an account's rate allows this number of bytes again.
 fn refill_time(bytes: usize) -> Duration {
     let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
     Duration::from_secs_f64(f64::from(bytes) / f64::from(BYTES_PER_SECOND))
@@ -140,7 +140,7 @@ mod tests {
         AccountIds { team_id: Uuid::from_u128(team), account_id: Uuid::from_u128(account) }
     }
 
-    /// All accounts of a team together have the rate of two accounts.
+    /// All accounts of a team have the rate of two accounts in total.
     #[test]
     fn the_accounts_of_a_team_share_its_rate() {
         let (rates, burst) = (WriteRates::default(), usize::try_from(BURST_BYTES).expect("small"));
@@ -161,7 +161,7 @@ mod tests {
 
         let refused = rates.take(hot, burst);
         let Err(Fault::WritesTooFast { wait }) = refused else { panic!("it was allowed") };
-        // Some of the time has passed already.
+        // Part of the wait has already passed.
         assert!(
             wait <= refill_time(burst) && refill_time(burst) == Duration::from_secs(4),
             "{wait:?}"

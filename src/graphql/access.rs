@@ -1,5 +1,5 @@
 //! Access to fields by role. Each field has a guard, and mutations get a caller of the role that the domain requires
-//! from their context, so that a missing check does not compile. Fields that a key may not use are not visible in its
+//! from their context, so that a missing check does not compile. Fields that a key cannot use are not visible in its
 //! introspection or in the schema against which its documents are validated.
 
 use std::{hash::Hash, sync::Arc};
@@ -24,10 +24,10 @@ use crate::{
     limits::memory_budget::Reservation,
 };
 
-/// Whose view of the schema is used.
+/// The audience whose part of the schema is visible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audience {
-    /// The whole schema. It tells a hidden field from one that does not exist; no request uses it.
+    /// The whole schema. It serves to distinguish hidden fields from nonexistent ones; no request is executed with it.
     Everything,
     Role(Role),
 }
@@ -39,7 +39,7 @@ pub enum RoleGuard {
     Account,
     /// A key of the main account.
     Main,
-    /// A key that may read a whole team: of its main account or of an operator.
+    /// A key that can read a whole team: a key of its main account or of an operator.
     Team,
     /// A key of an operator.
     Operator,
@@ -163,7 +163,7 @@ impl ContextExt for Context<'_> {
         Rows: Loader<K, Value = Arc<V>, Error = Arc<Fault>>,
     {
         let Some(found) = self.load(key).await? else { return Ok(None) };
-        // Copied only now, because thousands of fields may have requested it.
+        // The row is copied only now, because thousands of fields may have requested it.
         self.reservation()?.take(found.bytes())?;
         Ok(Some(Arc::unwrap_or_clone(found)))
     }

@@ -50,19 +50,19 @@ impl Account {
         self.0.status.into()
     }
 
-    /// Reason for the suspension or deactivation of the account; null if none was given.
+    /// Reason for the suspension or deactivation of the account; null if there is none.
     async fn status_reason(&self) -> Option<&str> {
         self.0.status_reason.as_deref()
     }
 
-    /// When the status last changed; null if it never changed.
+    /// When the status last changed; null if it has never changed.
     async fn status_changed_at(&self) -> Option<DateTime> {
         self.0.status_changed_at.map(DateTime)
     }
 
-    /// Spending limit of the account in cents. Null means no limit, 0 means that nothing can be
-    /// spent. A message is refused once totalSpent has reached the limit, so the message that
-    /// exceeds it is still sent. It is always null for a main account.
+    /// Spending limit of the account in cents. Null means no limit, and 0 means that nothing can be
+    /// spent. Messages are refused once totalSpent has reached the limit; the message that makes
+    /// totalSpent exceed it is still sent. Always null for a main account.
     async fn credit_limit(&self) -> Option<Cents> {
         self.0.credit_limit_micros.map(|limit| Micros::from_db(limit).into())
     }
@@ -79,14 +79,14 @@ impl Account {
         remaining_credit(&self.0).map(Cents::from)
     }
 
-    /// Whether the account cannot send messages now, that is, whether blockedBy has entries.
+    /// Whether the account currently cannot send messages, that is, whether blockedBy is not empty.
     async fn is_blocked(&self, ctx: &Context<'_>) -> Result<bool> {
         Ok(!self.reasons(ctx).await?.is_empty())
     }
 
-    /// All reasons why the account cannot send messages now, in the order of the enum's values. A
-    /// single message can be refused for other reasons, such as a cost above the balance; use
-    /// messageQuote to check it.
+    /// All reasons why the account currently cannot send messages, in the order of the enum's
+    /// values. A single message can be refused for other reasons, such as a cost above the balance;
+    /// use messageQuote to check a message.
     async fn blocked_by(&self, ctx: &Context<'_>) -> Result<Vec<BlockReason>> {
         Ok(self.reasons(ctx).await?.into_iter().map(BlockReason::from).collect())
     }
@@ -97,20 +97,18 @@ impl Account {
         domain::message::quiet_hours::QuietHours::of(&self.0).map(QuietHours::from)
     }
 
-    /// Number and cost of the account's LIVE messages, and its phone number fees, from daily
-    /// totals.
+    /// Number and cost of the account's LIVE messages, and its phone number fees, computed from
+    /// daily totals.
     async fn usage(
         &self,
         ctx: &Context<'_>,
         #[graphql(
-            desc = "Days to add up, in UTC (maximum 366 days, default the current month up to \
-                    today)."
+            desc = "Range of UTC days to total (maximum 366 days; default: the current month \
+                    up to today)."
         )]
         range: Option<DateRange>,
-        #[graphql(
-            desc = "Dimensions by which to split the totals (maximum 10,000 buckets for all \
-                    accounts of a page together). If omitted, there are no buckets."
-        )]
+        #[graphql(desc = "Dimensions by which to split the totals (maximum 10,000 buckets in \
+                    total for all accounts of a page). If omitted, there are no buckets.")]
         group_by: Option<Vec<UsageDimension>>,
     ) -> Result<Usage> {
         let question = UsageOf {
@@ -119,7 +117,7 @@ impl Account {
             group_by: domain_dimensions(group_by),
         };
         let usage = ctx.load(Some(question)).await?;
-        Ok(Usage(usage.ok_or(Fault::Broken("usage answers every account asked for"))??))
+        Ok(Usage(usage.ok_or(Fault::Broken("the usage of every requested account is known"))??))
     }
 
     /// Your own id for the sub-account, unique in the team; null if it has none. Arguments that
@@ -143,14 +141,13 @@ impl Account {
         self.0.team_balance_visible
     }
 
-    /// API keys of the account, newest first, including revoked ones. The keys themselves are never
-    /// shown. Requires a key of the main account.
+    /// API keys of the account, newest first, including revoked ones. The secrets of the keys are
+    /// never shown. Requires a key of the main account.
     #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
     async fn api_keys(&self, ctx: &Context<'_>) -> Result<List<ApiKey>> {
         let keys = KeysOf { account_id: self.0.id, page: page_args(ctx)? };
         let page = ctx.load(Some(keys)).await?;
-        let page =
-            page.ok_or(Fault::Broken("a page of keys answers every account asked for"))??;
+        let page = page.ok_or(Fault::Broken("every requested account has a page of keys"))??;
         Ok(list(page, ApiKey))
     }
 
@@ -173,7 +170,7 @@ impl Account {
     }
 }
 
-/// A balance of the team, unless the main account hides it from the caller.
+/// A balance of the team; `None` if the main account hides it from the caller.
 pub async fn balance_if_visible(ctx: &Context<'_>, micros: i64) -> Result<Option<Cents>> {
     let is_visible = match ctx.account() {
         Ok(caller) if caller.is_sub_account => {
@@ -185,7 +182,7 @@ pub async fn balance_if_visible(ctx: &Context<'_>, micros: i64) -> Result<Option
     Ok(is_visible.then(|| Micros::from_db(micros).into()))
 }
 
-/// Sorted, and without duplicates.
+/// The requested dimensions, sorted and without duplicates.
 pub fn domain_dimensions(
     group_by: Option<Vec<UsageDimension>>,
 ) -> Vec<domain::billing::usage::UsageDimension> {
@@ -196,7 +193,7 @@ pub fn domain_dimensions(
     dimensions
 }
 
-/// Balance of the team and spending of the account of the key in use.
+/// Balance of your team and spending of your account.
 #[derive(SimpleObject)]
 pub struct Balance {
     /// Prepaid balance of the team in cents, which all accounts of the team share. Null if the main
@@ -204,12 +201,12 @@ pub struct Balance {
     balance: Option<Cents>,
     /// Currency of all amounts. It is always USD.
     currency: &'static str,
-    /// Whether the key in use belongs to a sub-account.
+    /// Whether your account is a sub-account.
     is_sub_account: bool,
     /// Total of all charges of the sub-account minus its refunds, in cents; null for a main
     /// account.
     total_spent: Option<Cents>,
-    /// Spending limit of the sub-account in cents; null if it has no limit, and for a main account.
+    /// Spending limit of the sub-account in cents; null if it has no limit, or for a main account.
     credit_limit: Option<Cents>,
 }
 
@@ -230,7 +227,7 @@ pub struct AccountQuery;
 
 #[Object]
 impl AccountQuery {
-    /// Team of the key in use; null for operator keys.
+    /// The team of your account; null for operator keys.
     async fn team(&self, ctx: &Context<'_>) -> Result<Option<Team>> {
         match ctx.account() {
             Ok(caller) => Ok(Some(Team(domain::account::own_team(ctx.app()?, &caller).await?))),
@@ -238,7 +235,7 @@ impl AccountQuery {
         }
     }
 
-    /// Account of the key in use; null for operator keys.
+    /// Your account; null for operator keys.
     async fn account(&self, ctx: &Context<'_>) -> Result<Option<Account>> {
         match ctx.account() {
             Ok(caller) => Ok(Some(Account(domain::account::own(ctx.app()?, &caller).await?))),
@@ -246,7 +243,7 @@ impl AccountQuery {
         }
     }
 
-    /// Balance of the team and spending of the account of the key in use; null for operator keys.
+    /// Balance of your team and spending of your account; null for operator keys.
     async fn balance(&self, ctx: &Context<'_>) -> Result<Option<Balance>> {
         let Ok(caller) = ctx.account() else {
             return Ok(None);

@@ -58,13 +58,13 @@ impl ApiKey {
         ends_at(&self.0).map(DateTime)
     }
 
-    /// When the key was revoked; null if it was not revoked. For an expired key this becomes its
-    /// expiry time once the account gets another key or is deactivated.
+    /// When the key was revoked; null if it has not been revoked. For an expired key, it is set to
+    /// the expiry time when the account gets another key or is deactivated.
     async fn revoked_at(&self) -> Option<DateTime> {
         self.0.revoked_at.map(DateTime)
     }
 
-    /// When the key was last used, with a precision of one minute; null if it was never used.
+    /// When the key was last used, with a precision of one minute; null if it has never been used.
     async fn last_used_at(&self) -> Option<DateTime> {
         self.0.last_used_at.map(DateTime)
     }
@@ -92,7 +92,7 @@ pub struct UpdateApiKeyInput {
 #[derive(InputObject)]
 pub struct RotateApiKeyInput {
     /// Number of seconds for which the old key still works (0 to 2592000, which is 30 days; default
-    /// 0). It never works beyond its own expiry. With 0 it stops working immediately.
+    /// 0). It stops working at its own expiry in any case. With 0, it stops working immediately.
     #[graphql(default = 0)]
     grace_seconds: i32,
 }

@@ -16,7 +16,7 @@ pub struct List<N> {
     has_next: bool,
     start: Option<Cursor>,
     end: Option<Cursor>,
-    /// `None` if it was not requested or is not known.
+    /// The total; `None` if it was not requested or is not known.
     total: Option<u64>,
 }
 
@@ -35,11 +35,11 @@ pub struct PageInfo {
     /// Whether there are more items after this page. When paging backward, it is true if before was
     /// given.
     has_next_page: bool,
-    /// Cursor to continue from when paging backward: that of the first node of the page, or the
-    /// position at which a filter stopped. Null if there is neither.
+    /// Cursor from which to continue when paging backward. It is that of the first node of the
+    /// page, or of the node at which the filter stopped. Null if there is neither.
     start_cursor: Option<String>,
-    /// Cursor to continue from when paging forward: that of the last node of the page, or the
-    /// position at which a filter stopped. Null if there is neither.
+    /// Cursor from which to continue when paging forward. It is that of the last node of the page,
+    /// or of the node at which the filter stopped. Null if there is neither.
     end_cursor: Option<String>,
 }
 
@@ -55,10 +55,10 @@ impl<N: OutputType> TypeName for ListEdge<N> {
     }
 }
 
-/// One page of a list. To fill a page, a filter examines a maximum of 10,000 nodes (2,000 for
-/// searches of contacts, several tags, and metadata). The page can then have fewer nodes than
-/// requested, or none, although more exist; continue from its endCursor, or from its startCursor
-/// when paging backward.
+/// One page of a list. To fill a filtered page, the server examines a maximum of 10,000 nodes
+/// (2,000 when searching contacts or filtering by several tags or by metadata). The page can then
+/// have fewer nodes than requested, or none, although more exist. In this case, continue from its
+/// endCursor, or from its startCursor when paging backward.
 #[Object(name_type)]
 impl<N: OutputType> List<N> {
     /// The nodes of the page with their cursors, in the order of the list.
@@ -81,9 +81,10 @@ impl<N: OutputType> List<N> {
         }
     }
 
-    /// Total number of nodes in the list. The value 10000 means 10,000 or more. Null if a filter
-    /// would have to examine more nodes than its limit; use a narrower filter, such as a shorter
-    /// createdAt range. It is computed only if selected.
+    /// Total number of nodes in the list. The value 10000 means 10,000 or more. Null if the server
+    /// would have to examine more than 10,000 nodes to apply the filter (2,000 when searching
+    /// contacts or filtering by several tags or by metadata); use a narrower filter, such as a
+    /// shorter createdAt range. It is computed only if selected.
     async fn total_count(&self) -> Option<i32> {
         self.total.and_then(|total| i32::try_from(total).ok())
     }
@@ -92,8 +93,7 @@ impl<N: OutputType> List<N> {
 /// A node of a page with its cursor.
 #[Object(name_type)]
 impl<N: OutputType> ListEdge<N> {
-    /// Position of the node in this list and order, for use as after or before. Its content is
-    /// opaque.
+    /// Opaque cursor of the node in this list and order, to pass as the argument after or before.
     async fn cursor(&self) -> String {
         self.cursor.to_string()
     }
@@ -151,7 +151,7 @@ pub fn page_args(ctx: &Context<'_>) -> Result<PageArgs> {
     let (_, after): (_, Option<String>) = ctx.param_value("after", None)?;
     let (_, last) = ctx.param_value("last", None)?;
     let (_, before): (_, Option<String>) = ctx.param_value("before", None)?;
-    // Before the arguments are copied for each of many accounts.
+    // Checked here, before the arguments are copied for each of many accounts.
     for cursor in [&after, &before].into_iter().flatten() {
         check_cursor(cursor)?;
     }

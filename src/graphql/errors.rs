@@ -49,8 +49,8 @@ impl Code {
             Self::Forbidden => "The key is valid, but not allowed to use this field.",
             Self::BadUserInput => {
                 "An argument, a cursor or the JSON of the request is not valid, a required variable is missing, \
-                 or the connection closed before the whole body arrived. An unknown path has this code with \
-                 status 404."
+                 or the connection closed before the whole body arrived. A request to an unknown path gets \
+                 this code with status 404."
             }
             Self::GraphqlParseFailed => "The query is not valid GraphQL syntax.",
             Self::GraphqlValidationFailed => {
@@ -83,8 +83,8 @@ impl Code {
                  `retryAfterSeconds`."
             }
             Self::InternalServerError => {
-                "An error in the server. The message contains the request id, which is also in the log and in the \
-                 header `x-request-id`."
+                "An internal error of the server. The message contains the request id, which is also in the log \
+                 and in the `x-request-id` header."
             }
         }
     }
@@ -117,9 +117,8 @@ pub fn set_code(error: &mut ServerError, code: Code) {
     error.extensions.get_or_insert_with(ErrorExtensionValues::default).set("code", code.as_str());
 }
 
-/// Replaces the errors of an execution with errors that may be shown to the client, each with a
-/// code. A failure of the server or its database is logged once a request, because it can fail
-/// every field.
+/// Replaces the errors of an execution with errors that may be shown to the client, each with a code. A failure of the
+/// server or its database is logged once per request, because it can fail every field.
 pub fn settle(errors: Vec<ServerError>, request_id: &str) -> Vec<ServerError> {
     let count = errors.len();
     if let Some(fault) = errors.iter().filter_map(fault_of).find(|fault| is_failure(fault)) {
@@ -136,7 +135,7 @@ fn fault_of(error: &ServerError) -> Option<&Fault> {
 
 fn settle_one(mut error: ServerError, request_id: &str) -> ServerError {
     let (code, message, seconds) = match fault_of(&error) {
-        // An error of async-graphql: an argument does not have its type.
+        // An error of async-graphql: an argument does not have the expected type.
         None => (Code::BadUserInput, one_line(&error.message), None),
         Some(fault) => {
             let (code, message) = show(fault, request_id);
@@ -214,7 +213,7 @@ fn is_failure(fault: &Fault) -> bool {
 
 fn log(fault: &Fault, errors: usize, request_id: &str) {
     if fault.is_unavailable() {
-        tracing::error!(request.id = request_id, errors, %fault, "The database does not answer");
+        tracing::error!(request.id = request_id, errors, %fault, "The database does not respond");
     } else {
         tracing::error!(request.id = request_id, errors, %fault, "A request failed");
     }
@@ -252,12 +251,12 @@ pub fn one_line(text: &str) -> String {
 #[derive(SimpleObject)]
 #[graphql(name_type)]
 pub struct UserError<R: ApiEnum> {
-    /// Reason of the refusal, for programs.
+    /// Machine-readable reason for the refusal.
     code: DomainEnum<R>,
-    /// Explanation of the refusal and how to correct it, for people.
+    /// Human-readable explanation of the refusal and how to resolve it.
     message: String,
-    /// Path to the invalid argument, starting with the name of one of the field's arguments; empty
-    /// if the refusal is not about an argument.
+    /// Path to the invalid argument, starting with the name of one of the field's arguments. Empty
+    /// if the refusal does not concern an argument.
     field: Vec<String>,
 }
 

@@ -25,8 +25,8 @@ pub fn all<A, B: From<A>>(given: Vec<A>) -> Vec<B> {
     given.into_iter().map(B::from).collect()
 }
 
-/// Reference to an account of the team by one of its ids. An id of another team and a malformed id
-/// are handled like an id that does not exist.
+/// Reference to an account of the team, by id or externalId. An id from another team or a malformed
+/// id is handled like an id that does not exist.
 #[derive(OneofObject)]
 pub enum AccountRef {
     /// Id of the account.
@@ -44,7 +44,7 @@ impl From<AccountRef> for account::AccountRef {
     }
 }
 
-/// Time range. A missing bound means that the range is open on that side.
+/// Time range. If a bound is omitted, the range is open on that side.
 #[derive(InputObject)]
 pub struct DateTimeRange {
     /// Start of the range (inclusive).
@@ -62,7 +62,7 @@ impl From<Option<DateTimeRange>> for range::DateTimeRange {
     }
 }
 
-/// Range of days in UTC, including both ends (maximum 366 days).
+/// Range of UTC days, including both ends (maximum 366 days).
 #[derive(InputObject)]
 pub struct DateRange {
     /// First day of the range (inclusive).

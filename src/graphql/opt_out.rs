@@ -20,8 +20,8 @@ use crate::domain::{
 /// The GraphQL object `OptOut`.
 pub struct OptOut(pub rows::Model);
 
-/// An address that must not receive the account's messages on one channel. Messages to it are
-/// refused and not charged, with LIVE and TEST keys.
+/// An address to which the account must not send messages on one channel. Messages to it are
+/// refused and not charged, with LIVE and TEST keys alike.
 #[Object]
 impl OptOut {
     /// Id of the opt-out.
@@ -45,8 +45,8 @@ impl OptOut {
         self.0.source.into()
     }
 
-    /// Reason of the opt-out: the text that you gave, or the recipient's reply. Null if there is
-    /// none.
+    /// Reason for the opt-out: the text that you provided, or the recipient's reply. Null if there
+    /// is none.
     async fn reason(&self) -> Option<&str> {
         self.0.reason.as_deref()
     }
@@ -57,7 +57,7 @@ impl OptOut {
     }
 }
 
-/// Conditions on opt-outs. An opt-out must meet all conditions that are given.
+/// Filter for opt-outs. An opt-out must meet all given conditions.
 #[derive(InputObject, Default)]
 pub struct OptOutFilter {
     /// Only opt-outs whose address contains this text, ignoring case (maximum 200 characters). A
@@ -76,7 +76,7 @@ pub struct AddOptOutInput {
     /// Address to opt out, depending on the channel: a phone number in E.164 format such as
     /// +12025550123, an e-mail address, or a Telegram chat id.
     address: String,
-    /// Reason of the opt-out (1 to 500 characters). If omitted, there is none.
+    /// Reason for the opt-out (1 to 500 characters). If omitted, there is none.
     reason: Option<String>,
 }
 
@@ -106,15 +106,15 @@ payload! {
     }
 }
 
-/// Result for one address of importOptOuts. It has no list of errors, so that a response with 1,000
-/// results stays within the limits.
+/// Result for one address of importOptOuts. It has the fields of one error instead of a list of
+/// errors, so that a response with 1,000 results stays within the limits.
 #[derive(SimpleObject)]
 pub struct OptOutVerdict {
     /// The new or existing opt-out; null if the address was refused.
     opt_out: Option<OptOut>,
-    /// Reason of the refusal, for programs; null if the address was not refused.
+    /// Machine-readable reason for the refusal; null if the address was not refused.
     code: Option<DomainEnum<domain::AddOptOutRefusal>>,
-    /// Explanation of the refusal, for people; null if the address was not refused.
+    /// Human-readable explanation of the refusal; null if the address was not refused.
     message: Option<String>,
 }
 
@@ -144,12 +144,12 @@ pub struct OptOutQuery;
 
 #[Object]
 impl OptOutQuery {
-    /// Opt-outs of the account of the key in use, newest first. Requires a key of an account.
+    /// Opt-outs of your account, newest first. Requires a key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn opt_outs(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Conditions on the opt-outs. If omitted, all are returned.")]
+        #[graphql(desc = "Filter for the opt-outs. If omitted, all opt-outs are returned.")]
         filter: Option<OptOutFilter>,
     ) -> Result<List<OptOut>> {
         let filter = filter.unwrap_or_default();
@@ -166,7 +166,7 @@ pub struct OptOutMutation;
 
 #[Object]
 impl OptOutMutation {
-    /// Opts an address out, so that messages of the account to it are refused. If the address is
+    /// Opts an address out, so that messages from your account to it are refused. If the address is
     /// already opted out, nothing is changed. Requires a LIVE key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn add_opt_out(
@@ -194,8 +194,8 @@ impl OptOutMutation {
         Ok(Some(all(done.await?)))
     }
 
-    /// Removes an opt-out of the account, so that messages can be sent to the address again. Use it
-    /// only if the recipient asked for it. Requires a LIVE key of an account.
+    /// Removes an opt-out of your account, so that messages can be sent to the address again. Use
+    /// this only if the recipient has asked for it. Requires a LIVE key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn remove_opt_out(
         &self,

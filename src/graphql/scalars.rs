@@ -11,10 +11,10 @@ use crate::{
     money::{GivenAmount, Micros},
 };
 
-/// One currency for an installation.
+/// The currency of all amounts.
 pub const CURRENCY: &str = "USD";
 
-/// The kind of value that a custom scalar was given, as far as it is known before execution.
+/// The kind of a value that was passed for a custom scalar, as far as it is known before execution.
 #[derive(Clone, Copy, Debug)]
 pub enum Given<'v> {
     Number,
@@ -41,7 +41,7 @@ pub fn check(scalar: &str, given: Given<'_>) -> Result<(), &'static str> {
 
 const CENTS: &str = "expected a number of cents, such as 4500 or 0.04";
 const DATE_TIME: &str = "expected an RFC 3339 time, such as 2026-11-23T10:00:00Z";
-const DATE: &str = "expected a day in the form YYYY-MM-DD";
+const DATE: &str = "expected a date in the form YYYY-MM-DD";
 const JSON_OBJECT: &str = "expected a JSON object";
 
 /// The GraphQL scalar `Cents`.
@@ -55,9 +55,9 @@ impl From<Micros> for Cents {
 }
 
 /// Amount of money in cents, as a JSON number: an integer where possible (4500), otherwise with up
-/// to four decimals (0.04). Inputs such as 4500.0 and 4.5e3 are accepted as 4500. The largest
-/// amount is 100000000000 cents, so every value is exact as a double. Amounts with more decimals
-/// and larger amounts are refused.
+/// to four decimal places (0.04). Inputs such as 4500.0 and 4.5e3 are accepted, as 4500. The
+/// largest amount is 100000000000 cents, so a double-precision number represents every value
+/// exactly. Amounts with more decimal places and larger amounts are refused.
 #[Scalar(specified_by_url = "https://www.rfc-editor.org/rfc/rfc8259#section-6")]
 impl ScalarType for Cents {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -114,8 +114,8 @@ impl ScalarType for Date {
 }
 
 impl DateTime {
-    /// Reduced to whole milliseconds, without leap seconds, in years that RFC 3339 can express, so
-    /// that all databases store the same value.
+    /// Parses a time and reduces it to whole milliseconds, without leap seconds. `None` outside the years that RFC 3339
+    /// can express. All databases then store the same value.
     fn read(text: &str) -> Option<Self> {
         let moment = chrono::DateTime::parse_from_rfc3339(text).ok()?;
         let moment = chrono::DateTime::from_timestamp_millis(moment.timestamp_millis())?;
@@ -143,8 +143,7 @@ pub const JSON_VALUE_BYTES: usize = 160;
 pub struct JsonObject(pub Map<String, serde_json::Value>);
 
 impl JsonObject {
-    /// Reads a column that holds an object as text. It counts against the request's memory
-    /// reservation.
+    /// Reads a column that holds an object as text. The object counts against the request's memory reservation.
     pub fn from_column(
         text: Option<&str>,
         reservation: &Reservation,

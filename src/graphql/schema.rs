@@ -1,4 +1,4 @@
-//! The schema: its features merged.
+//! The schema, merged from the parts that each feature defines.
 
 use std::borrow::Cow;
 
@@ -18,8 +18,9 @@ use super::{
     team, template, viewer,
 };
 
-/// Queries. The key in use is the API key of the request. The description of a field says which key
-/// it requires. Fields without such a sentence accept any valid key.
+/// Queries. In all descriptions, your key is the API key of the request, and your account is the
+/// account that the API key belongs to. The description of a field says which key it requires; if
+/// it does not, the field accepts any valid key.
 #[derive(MergedObject, Default)]
 pub struct Query(
     viewer::ViewerQuery,
@@ -39,8 +40,8 @@ pub struct Query(
 );
 
 /// Mutations. Each returns a payload with the changed object and a list of errors. If a mutation is
-/// refused, nothing is changed, the object is null and the list has the reason. The mutation's own
-/// field is null if it failed for another reason; a top-level error then describes the failure.
+/// refused, nothing is changed, the object is null and the list contains the reason. If a mutation
+/// fails for another reason, its own field is null and a top-level error describes the failure.
 #[derive(MergedObject, Default)]
 pub struct Mutation(
     message::send::MessageMutation,
@@ -94,7 +95,7 @@ impl<Q: ObjectType> ObjectType for Paged<Q> {}
 
 pub type TollgateSchema = Schema<Paged<Query>, Audited<Mutation>, Updates>;
 
-/// The whole schema in the schema language, hidden fields too.
+/// The whole schema in the schema definition language, including hidden fields.
 pub fn sdl() -> String {
     let options = SDLExportOptions::new().include_specified_by();
     schema().finish().sdl_with_options(options)

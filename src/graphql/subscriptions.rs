@@ -25,8 +25,8 @@ pub struct Updates;
 pub struct Listening {
     /// Notified when the subscription is active.
     pub begun: Notify,
-    /// The turn of the event that is being executed. It is kept here because the library drops an
-    /// event too early for the event to carry it.
+    /// The turn of the event that is being executed. It is kept here and not in the event, because async-graphql drops
+    /// the event too early.
     turn: Mutex<Option<Turn>>,
 }
 
@@ -41,7 +41,7 @@ impl Listening {
     }
 }
 
-/// Passes events to the library, one at a time, each in its turn.
+/// Passes events to async-graphql, one at a time, each in its turn.
 fn show<T, O, S: Stream<Item = Update<T>>>(
     ctx: &Context<'_>,
     events: S,
@@ -55,21 +55,21 @@ fn show<T, O, S: Stream<Item = Update<T>>>(
     }))
 }
 
-/// Subscriptions, over WebSocket. An event has the data at the time it is sent. Changes in quick
-/// succession are combined into one event. After a connection problem on the server, an event can
-/// be repeated. Query the current state after subscribing.
+/// Subscriptions over WebSocket. An event contains the data as it is when the event is sent.
+/// Changes in quick succession are combined into one event. After a connection problem on the
+/// server, an event can be repeated. Query the current state after subscribing.
 #[Subscription(name = "Subscription", visible = "access::account")]
 impl Updates {
-    /// Messages of the account and environment of the key in use, each time one is accepted or its
-    /// status changes. After a connection problem on the server, only the account's 1,000 newest
-    /// messages are checked for missed changes. Requires a key of an account.
+    /// Emits a message of your account in the environment of your key whenever it is accepted or
+    /// its status changes. After a connection problem on the server, only the account's 1,000
+    /// newest messages are checked for missed changes. Requires a key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn message_updated(
         &self,
         ctx: &Context<'_>,
         #[graphql(
-            desc = "Only events of the message with this id. If the account has no such message, \
-                    there are no events. If omitted, events of all messages are sent."
+            desc = "Only events of the message with this id. If your account has no such message, \
+                    no events are sent. If omitted, events of all messages are sent."
         )]
         id: Option<ID>,
     ) -> Result<impl Stream<Item = Message> + use<>> {
@@ -79,7 +79,7 @@ impl Updates {
         show(ctx, subscriptions::messages(app, caller, only), Message)
     }
 
-    /// Balance of the team and spending of the account of the key in use, each time they change.
+    /// Emits the balance of your team and the spending of your account whenever they change.
     /// Requires a key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn balance_changed(
@@ -90,7 +90,7 @@ impl Updates {
         show(ctx, subscriptions::balances(app, caller).await?, Balance::from)
     }
 
-    /// Sub-accounts of the team, each time one is created or its settings, status or totalSpent
+    /// Emits a sub-account of the team whenever it is created or its settings, status or totalSpent
     /// change. Requires a key of the main account.
     #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
     async fn account_updated(

@@ -1,4 +1,4 @@
-//! The key in use and its owner.
+//! The API key of the request and its owner.
 
 use async_graphql::{Context, Object, Result, SimpleObject};
 
@@ -11,10 +11,10 @@ use super::{
 };
 use crate::domain;
 
-/// The API key of the request and its owner.
+/// Your key, with its account, team, role and environment.
 #[derive(SimpleObject)]
 pub struct Viewer {
-    /// The key in use.
+    /// Your key: the API key of the request.
     api_key: ApiKey,
     /// Account of the key; null for operator keys.
     account: Option<Account>,
@@ -31,7 +31,7 @@ pub struct ViewerQuery;
 
 #[Object]
 impl ViewerQuery {
-    /// The API key of the request and its owner.
+    /// Your key, with its account, team, role and environment.
     async fn viewer(&self, ctx: &Context<'_>) -> Result<Viewer> {
         let (app, caller) = (ctx.app()?, ctx.caller()?);
         let api_key = domain::api_key::list::of_caller(app, caller).await?;

@@ -15,20 +15,20 @@ use crate::{
     limits::quota::{Permit, Quota},
 };
 
-/// Maximum number of a team's bodies in transit. A body that arrives with its head does not count.
+/// Maximum number of a team's bodies in transit. A body that arrives together with its head does not count.
 pub const AWAITED_OF_TEAM_MAX: usize = 512;
-/// Maximum number of these for one key, so that it leaves permits for the other keys of its team.
+/// Maximum number of bodies in transit for one key, so that it leaves permits for the other keys of its team.
 pub const AWAITED_OF_KEY_MAX: usize = AWAITED_OF_TEAM_MAX / 2;
 /// A body that takes longer than this counts as in transit.
 pub const TRANSIT_AFTER: Duration = Duration::from_millis(100);
-/// From the second interval on, a body must make this progress in each interval. In the first interval a packet
-/// may be lost and sent again twice.
+/// From the second interval on, a body must make this progress in each interval. The first interval is
+/// exempt, because a packet may be lost twice and sent again.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 pub const PROGRESS_BYTES: usize = 2 * 1024;
 /// A body with a smaller declared length has a total time limit instead.
 pub const SHORT_BYTES: u64 = 4 * 1024;
 pub const SHORT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Maximum number of parts in which a body may arrive: each part costs as much work as a packet.
+/// Maximum number of chunks in which a body may arrive: each chunk costs as much work as a packet.
 pub const PARTS_MAX: usize = 4_096;
 /// Maximum number of bytes of bodies until they are parsed, in total and for one team.
 pub const HELD_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -106,7 +106,8 @@ impl Bodies {
                         return Err(too_large(bytes_max));
                     }
                     if parts > PARTS_MAX {
-                        let message = format!("The body was sent in more than {PARTS_MAX} parts.");
+                        let message = format!("The body arrived in more than {PARTS_MAX} chunks. Send it in fewer, \
+                                               larger chunks.");
                         return Err(error(Code::BadUserInput, message));
                     }
                     if !self.reserve(&mut bytes_permit, team_id, count) {

@@ -1,5 +1,5 @@
-//! Who sends a request: its API key, its client address and its request id. A wrong key is refused here,
-//! before any work is done for the request; a right key is never refused because of its address.
+//! The sender of a request: its API key, its client address and its request id. An invalid key is refused
+//! here, before any work is done for the request; a valid key is never refused because of its address.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -55,8 +55,8 @@ pub async fn identify(
     identify_from(shared, client_address(shared, head), key).await
 }
 
-/// The caller with this key, from this address. After too many wrong keys from one address, a wrong key gets
-/// `RATE_LIMITED`; a right key always passes. A malformed key never reaches the database.
+/// The caller with this key, from this address. After too many invalid keys from one address, an invalid key
+/// gets `RATE_LIMITED`; a valid key is always accepted. A malformed key never reaches the database.
 pub async fn identify_from(
     shared: &SharedState,
     peer: IpAddr,
@@ -84,7 +84,7 @@ fn unauthenticated(message: &'static str) -> ServerError {
     error(Code::Unauthenticated, message)
 }
 
-/// The address of the client, behind trusted proxies too.
+/// The address of the client, even if it is behind trusted proxies.
 pub fn client_address(shared: &SharedState, head: &Parts) -> IpAddr {
     let connected = head.extensions.get::<ConnectInfo<SocketAddr>>().map(|connected| connected.0);
     shared.peers.of(connected, &head.headers)

@@ -1,8 +1,8 @@
 //! Executes a prepared query or mutation within the request's deadline.
 //!
-//! Why a separate task: axum drops a handler when its client disconnects, and a future that is dropped while
-//! it begins a transaction can leave the connection inside that transaction (`db`). So the execution runs in
-//! a task that is never dropped, and the handler waits for it until the deadline.
+//! Executions run in separate tasks: axum drops a handler when its client disconnects, and a future that is dropped
+//! while it begins a transaction can leave the connection inside that transaction (`db`). An execution therefore has a
+//! task that is never dropped, and the handler waits for it until the deadline.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,12 +25,12 @@ use crate::{
     limits::memory_budget::Reservation,
 };
 
-/// Maximum duration of a request: key lookup, arrival of the body and execution together.
+/// Maximum duration of a request: key lookup, arrival of the body and execution in total.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 /// The part of the deadline that a send reserves, so that it can still report its outcome.
 const RESPONSE_RESERVE: Duration = Duration::from_millis(500);
 
-/// Executes a query or a mutation, and waits for it until `until`. `gone` is cancelled when the client
+/// Executes a query or a mutation, and waits for it until `until`. `gone` is canceled when the client
 /// disconnects: a query then ends, and a mutation continues.
 pub async fn run(
     shared: &SharedState,

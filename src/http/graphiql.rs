@@ -19,9 +19,9 @@ const POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-
 /// The policy of the page that explains why GraphiQL is missing.
 const POLICY_WITHOUT_SCRIPTS: &str = "default-src 'none'; style-src 'unsafe-inline'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-/// For the page, which names the assets of this version.
+/// Caching of the page, which names the assets of this version.
 const REVALIDATE: &str = "no-cache";
-/// For assets, whose names contain a hash of their content.
+/// Caching of assets, whose names contain a hash of their content.
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 
 pub fn routes() -> Router<SharedState> {
@@ -99,7 +99,7 @@ fn page_without_graphiql(why: &str) -> String {
 </style>
 <h1>GraphiQL is not included in this build</h1>
 <p>The server works without it. It was left out because {why}.</p>
-<p>To have it, install Node.js 20 or newer with npm, run <code>touch ui/build.rs</code> in Tollgate’s
+<p>To include it, install Node.js 20 or newer with npm, run <code>touch ui/build.rs</code> in Tollgate’s
 folder, and build again without <code>TOLLGATE_UI=skip</code>.</p>
 <p>The API itself is at <code>/graphql</code>, for any GraphQL client.</p>
 </html>

@@ -85,7 +85,7 @@ pub async fn execute(State(shared): State<SharedState>, request: Request) -> Res
         };
         drop(meter);
         (operation, kind) = (prepared.kind_name(), prepared.kind());
-        // 1 has been charged already.
+        // The minimum cost of 1 has already been charged.
         rates.charge_into(&caller, prepared.complexity().saturating_sub(1), &mut remaining)?;
         let gone = CancellationToken::new();
         // Cancels `gone` when axum drops this handler because the client has disconnected.

@@ -1,5 +1,5 @@
-//! The HTTP server: routes, middleware, background tasks and graceful shutdown. It knows which handler
-//! serves a path, and none of the rules of a feature.
+//! The HTTP server: routes, middleware, background tasks and graceful shutdown. It assigns a handler
+//! to each path, and contains no business rules.
 
 use std::{sync::Arc, time::Duration};
 
@@ -118,7 +118,7 @@ fn cors(origins: &[HeaderValue]) -> Option<CorsLayer> {
     })
 }
 
-/// Serves until `stop` is cancelled. Then `/readyz` fails and WebSocket connections are closed immediately, new
+/// Serves until `stop` is canceled. Then `/readyz` fails and WebSocket connections are closed immediately, new
 /// connections are refused after [`READINESS_NOTICE`], and requests in progress may finish until
 /// [`SHUTDOWN_DEADLINE`].
 pub async fn serve(

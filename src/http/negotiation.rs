@@ -39,9 +39,9 @@ const PARAMETERS_MAX: usize = 8;
 /// The client's preference for a media type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Preference {
-    /// In thousandths.
+    /// The weight in thousandths.
     weight: u16,
-    /// 0 for `*/*` up to [`EXACT`].
+    /// From 0 for `*/*` to [`EXACT`].
     specificity: u8,
 }
 
@@ -59,7 +59,7 @@ pub fn negotiate(headers: &HeaderMap) -> Option<MediaType> {
         matching.max_by_key(|preference| preference.specificity).unwrap_or_default()
     };
     let (graphql, json) = (preference(MediaType::GraphqlResponse), preference(MediaType::Json));
-    // A client that names both equally supports the newer type; one that sends only wildcards may not.
+    // A client that names both types with equal weight supports the newer one; one that sends only wildcards may not.
     let is_graphql_better = graphql > json || (graphql == json && graphql.specificity == EXACT);
     let (best, media_type) = if is_graphql_better {
         (graphql, MediaType::GraphqlResponse)
@@ -103,7 +103,7 @@ fn thousandths(weight: &str) -> u16 {
     }
 }
 
-/// Whether `Content-Type` says JSON in UTF-8.
+/// Whether `Content-Type` is JSON in UTF-8.
 pub fn is_json(headers: &HeaderMap) -> bool {
     let Some(media_type) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok())
     else {

@@ -26,7 +26,7 @@ pub use super::{
             ACCOUNT_PROCESSORS, ACCOUNT_READS, BYTES_COVERED, BYTES_OF_FIELD, KEY_PROCESSORS,
             KEY_READS,
         },
-        time_limit::{
+        time_rate::{
             PROCESSING_FREE, PROCESSING_SAVED_MAX, READING_FREE, READING_SAVED_MAX, WAIT_MAX,
         },
     },

@@ -37,7 +37,7 @@ pub const TOO_BUSY: &str = "The server is too busy; nothing was done. Try again 
 /// Responses with a larger reservation are serialized by a separate thread, one at a time: serializing them would
 /// block a runtime thread, and the allocator keeps memory that each thread has freed.
 const INLINE_BYTES_MAX: usize = 256 * 1024;
-/// Large responses are serialized in pieces of this size, which are freed one by one as they are sent.
+/// Size of the pieces in which large responses are serialized. Each piece is freed as soon as it is sent.
 const PIECE_BYTES: usize = 64 * 1024;
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -103,7 +103,7 @@ pub async fn serialize<T: Serialize + Send + 'static>(
     let pieces = if reservation.bytes() > INLINE_BYTES_MAX {
         let (sender, pieces) = oneshot::channel();
         let job = Box::new(move || {
-            // Fails if the request was cancelled meanwhile.
+            // Fails if the request was canceled in the meantime.
             let _ = sender.send(JsonPieces::of(&response));
         });
         SERIALIZER.send(job).map_err(|_| Fault::Broken("responses are serialized"))?;
@@ -122,7 +122,7 @@ fn settle(reservation: &Reservation, kind: OperationType, bytes: usize) -> Resul
     }
 }
 
-/// The response to a request that was read. It holds its reservation until the client has received it.
+/// The response to a request that was read. The response holds its reservation until the client has received it.
 pub async fn respond(
     media_type: MediaType,
     answer: Answer,

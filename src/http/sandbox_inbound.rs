@@ -1,4 +1,4 @@
-//! `POST /sandbox/inbound`: simulates a message from a recipient, for trying opt-outs in the sandbox. A real
+//! `POST /sandbox/inbound`: simulates a message from a recipient, to try out opt-outs in the sandbox. A real
 //! carrier calls [`inbound::record_inbound_message`] itself.
 
 use std::sync::Arc;
@@ -70,7 +70,7 @@ pub async fn receive(State(shared): State<SharedState>, request: Request) -> Res
         let permit = permit.ok_or_else(|| errors::unavailable(TOO_BUSY))?;
         let message = read(&received)?;
         if let Err(rule) = recipient::parse(&message.from, Some(message.channel)) {
-            return Err(error(Code::BadUserInput, format!("from is not valid. {rule}")));
+            return Err(error(Code::BadUserInput, rule.replacen("The recipient", "from", 1)));
         }
         drop(received);
         // A separate task, for the reason given in `execution`.
@@ -123,7 +123,7 @@ fn read(bytes: &[u8]) -> Result<InboundMessage, ServerError> {
         error(Code::BadUserInput, message)
     };
     let members: Map<String, Value> = json::parse(bytes).map_err(|_| invalid())?;
-    // Only strings, because serde would also accept {"SMS": null} as a channel and an array as the message.
+    // Only strings are accepted, because serde would allow {"SMS": null} as a channel and an array as the message.
     if !members.values().all(Value::is_string) {
         return Err(invalid());
     }

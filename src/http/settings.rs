@@ -5,7 +5,7 @@ use ipnet::IpNet;
 
 use crate::domain::opt_out::inbound::StopWords;
 
-/// The default rate limits are above what one account reached on a machine with two processors: 5,000 lists
+/// The default rate limits are above the rate that one account reached on a machine with two processors: 5,000 lists
 /// of 50 sub-accounts a second, of 230 fields each.
 pub const KEY_RATE_DEFAULT: u32 = 2_000_000;
 pub const ACCOUNT_RATE_DEFAULT: u32 = 4_000_000;
@@ -14,7 +14,7 @@ pub const ACCOUNT_RATE_DEFAULT: u32 = 4_000_000;
 pub struct Settings {
     /// Estimated response fields per second for each key; 0: no limit.
     pub key_rate: u32,
-    /// The same for each account.
+    /// Estimated response fields per second for each account; 0: no limit.
     pub account_rate: u32,
     /// Proxies whose `X-Forwarded-For` is used.
     pub trusted_proxies: Vec<IpNet>,

@@ -1,4 +1,4 @@
-//! What all HTTP handlers share: the app, the query executor, and the counters of every limit.
+//! The state that all HTTP handlers share: the app, the query executor, and the counters of every limit.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ pub struct HttpState {
     pub(super) rates: Arc<Rates>,
     pub(super) peers: Arc<Peers>,
     pub(super) stop_words: StopWords,
-    /// Cancelled when the server begins to shut down.
+    /// Canceled when the server begins to shut down.
     pub(super) stop: CancellationToken,
     /// Running executions, including those whose clients have disconnected.
     pub(super) executions: TaskTracker,

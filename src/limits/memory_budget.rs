@@ -1,6 +1,6 @@
 //! A budget for the text that requests hold in memory: the rows that they read, their response, and
-//! the encoded response until the client has received it. Each request has a limit, and so have all
-//! requests together, of which one team may use half. The first [`PART_BYTES`] of a request do not
+//! the encoded response until the client has received it. Each request has a limit, and all requests
+//! share a common limit, of which one team may use half. The first [`PART_BYTES`] of a request do not
 //! count against the common limit; few requests need more.
 
 use std::{
@@ -15,15 +15,15 @@ use uuid::Uuid;
 use super::quota::{Permit, Quota};
 use crate::fault::{Fault, Unavailable};
 
-/// Maximum bytes of text of one request, in rows and in the response.
+/// Maximum number of bytes of text in one request, in its rows and in the response.
 pub const TEXT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The unit in which text counts against the common limit.
 pub const PART_BYTES: usize = 16 * 1024;
-/// Maximum number of parts of all requests together: 96 MiB.
+/// Maximum number of parts of all requests in total: 96 MiB.
 pub const PARTS_MAX: usize = 96 * 1024 * 1024 / PART_BYTES;
 /// Memory that a value of a response takes in addition to its text, in bytes.
 pub const VALUE_BYTES: usize = 80;
-/// Maximum bytes of WebSocket messages that wait to be sent. All of their bytes count, because a
+/// Maximum number of bytes of WebSocket messages that are waiting to be sent. All of their bytes count, because a
 /// client that stops reading may have many small messages waiting.
 pub const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The part of [`WAITING_BYTES_MAX`] that one team may use.
@@ -50,12 +50,12 @@ impl MemoryBudget {
         Reservation(Mutex::new(Held { bytes: 0, parts: self.parts.empty(team_id) }))
     }
 
-    /// Bytes that count against the common limit now.
+    /// Number of bytes that currently count against the common limit.
     pub fn bytes(&self) -> usize {
         self.parts.count() * PART_BYTES
     }
 
-    /// Reserves memory for a message that waits to be sent, until the permit is dropped; `None` if the
+    /// Reserves memory for a message that is waiting to be sent, until the permit is dropped; `None` if the
     /// limit is reached.
     pub fn wait(&self, team_id: Option<Uuid>, bytes: usize) -> Option<Permit<Uuid>> {
         let mut waiting = self.waiting.empty(team_id);
@@ -75,7 +75,7 @@ impl Reservation {
     /// Reserves memory for more text.
     ///
     /// # Errors
-    /// [`Fault::TooMuchText`] beyond the limit of the request, and [`Unavailable::TextsWait`] beyond
+    /// [`Fault::TooMuchText`] above the limit of the request, and [`Unavailable::TextsWait`] above
     /// the limit of its team or of all requests.
     pub fn take(&self, bytes: usize) -> Result<(), Fault> {
         let mut held = self.held();
@@ -120,7 +120,7 @@ impl Reservation {
         fault.map_or(Ok(collected), Err)
     }
 
-    /// Replaces what is reserved by the size of the encoded response. The errors are those of
+    /// Changes the reservation to the size of the encoded response. The errors are those of
     /// [`Self::take`].
     pub fn settle(&self, bytes: usize) -> Result<(), Fault> {
         let mut held = self.held();
@@ -135,7 +135,7 @@ impl Reservation {
         Ok(())
     }
 
-    /// Bytes that are reserved.
+    /// The number of reserved bytes.
     pub fn bytes(&self) -> usize {
         self.held().bytes
     }
@@ -145,7 +145,7 @@ impl Reservation {
         self.held().parts.count() > 0
     }
 
-    /// Moves what is reserved to a new reservation, and leaves this one empty.
+    /// Moves the reserved bytes to a new reservation, and leaves this one empty.
     #[must_use]
     pub fn moved(&self) -> Self {
         let mut held = self.held();

@@ -19,7 +19,7 @@ struct Held<H> {
     of: HashMap<H, usize>,
 }
 
-/// Units that one holder has. They are released when this is dropped.
+/// The units that one holder has. They are released when this is dropped.
 pub struct Permit<H: Copy + Eq + Hash> {
     holder: Option<H>,
     count: usize,

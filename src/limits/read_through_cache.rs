@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use moka::{Entry, future::Cache, ops::compute::Op, sync};
+use moka::{Entry, future::Cache, ops::compute::Op, policy::EvictionPolicy, sync};
 use tokio::time::Instant;
 
 pub struct ReadThroughCache<K, V> {
@@ -37,7 +37,17 @@ where
 {
     /// A cache of at most `values_max` values.
     pub fn new(values_max: u64, ttl: Duration) -> Self {
-        let values = Cache::builder().max_capacity(values_max).time_to_live(ttl).build();
+        Self::with_eviction(values_max, ttl, EvictionPolicy::tiny_lfu())
+    }
+
+    /// A cache of at most `values_max` values that keeps the newest: for values that are used for a moment only.
+    pub fn of_newest(values_max: u64, ttl: Duration) -> Self {
+        Self::with_eviction(values_max, ttl, EvictionPolicy::lru())
+    }
+
+    fn with_eviction(values_max: u64, ttl: Duration, policy: EvictionPolicy) -> Self {
+        let values = Cache::builder().max_capacity(values_max).time_to_live(ttl);
+        let values = values.eviction_policy(policy).build();
         let forgotten = sync::Cache::builder().time_to_live(2 * ttl).build();
         Self { values, ttl, forgotten, last_number: AtomicU64::new(0) }
     }
@@ -52,7 +62,7 @@ where
     }
 
     /// A value of the key whose read began at `since` or later. Concurrent callers wait for the same read; a caller
-    /// for whom it began too early reads again. Errors are not cached.
+    /// for which that read began too early reads again. Errors are not cached.
     pub async fn get_since<E, F>(
         &self,
         key: K,
@@ -81,7 +91,7 @@ where
                 if is_fresh(&found) {
                     return Ok(found.value.clone());
                 }
-                // Another caller may have replaced it meanwhile.
+                // Another caller may have replaced the value in the meantime.
                 let remove_old = |entry: Option<Entry<_, _>>| {
                     let is_old = entry.is_some_and(|entry| !is_fresh(entry.value()));
                     ready(if is_old { Op::Remove } else { Op::Nop })

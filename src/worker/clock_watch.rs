@@ -1,10 +1,10 @@
-//! Detects a wrong machine clock. What the worker does by a wrong clock cannot be undone: it would charge phone numbers
-//! for future months and send messages days too early. So the worker claims and renews nothing while the clock differs
-//! by more than an hour from the monotonic clock or from PostgreSQL's clock.
+//! Detects a wrong machine clock. The worker cannot undo work that it does by a wrong clock: it would charge phone
+//! numbers for future months and send messages days too early. So the worker claims and renews nothing while the clock
+//! differs by more than an hour from the monotonic clock or from PostgreSQL's clock.
 //!
-//! A clock that has jumped may be right now: it was corrected after the start, or the machine was suspended.
-//! PostgreSQL's clock can confirm that; with `SQLite` nothing can, and the server must be restarted. While the clock is
-//! not trusted, an error is logged every minute and `/readyz` fails.
+//! A clock that has jumped may now be right: it was corrected after the start, or the machine was suspended.
+//! PostgreSQL's clock can confirm that; with `SQLite` nothing can confirm it, and the server must be restarted. While
+//! the clock is not trusted, an error is logged every minute and `/readyz` fails.
 //!
 //! With `SQLite`, a clock that was already wrong at startup cannot be detected. Renewals have their own protection
 //! against that (`domain::phone_number::renewal`).
@@ -22,10 +22,10 @@ use crate::{
     domain::Fault,
 };
 
-/// Maximum difference between two clocks. Leap seconds and gradual corrections stay below it.
+/// Maximum difference between two clocks. Leap seconds and gradual corrections cause smaller differences.
 pub const DIFFERENCE_MAX: TimeDelta = TimeDelta::hours(1);
 /// How long the database's clock must agree with a clock that has jumped before that is trusted. If the database runs
-/// on the same machine, both clocks are wrong together, usually for some seconds.
+/// on the same machine, both clocks are wrong at the same time, usually for some seconds.
 const CONFIRMATION_TIME: Duration = Duration::from_mins(1);
 /// Interval of log messages while the clock is not trusted.
 const LOG_INTERVAL: Duration = Duration::from_mins(1);
@@ -51,7 +51,7 @@ struct State {
 }
 
 impl State {
-    /// How far the clock has jumped, if it has.
+    /// How far the clock has jumped; `None` if it has not.
     fn jump(&self, now: DateTime<Utc>, monotonic: Duration) -> Option<TimeDelta> {
         let difference = now - self.epoch - delta(monotonic);
         (difference.abs() > DIFFERENCE_MAX).then_some(difference)
@@ -105,7 +105,7 @@ impl ClockWatch {
         false
     }
 
-    /// Compares the clock with the database's; `SQLite` has none.
+    /// Compares the clock with the database's clock; `SQLite` has no clock.
     pub async fn ask_database(&self, app: &App) -> Result<(), Fault> {
         if !self.uses_database {
             return Ok(());
@@ -116,8 +116,8 @@ impl ClockWatch {
         Ok(())
     }
 
-    /// Compares the clock with the database's time. A clock that has jumped is trusted again after the database's has
-    /// agreed with it for [`CONFIRMATION_TIME`].
+    /// Compares the clock with the database's time. A clock that has jumped is trusted again after the database's clock
+    /// has agreed with it for [`CONFIRMATION_TIME`].
     fn compare(&self, now: DateTime<Utc>, database_now: DateTime<Utc>) {
         let monotonic = (self.monotonic)();
         let mut state = self.state();

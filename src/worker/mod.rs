@@ -1,6 +1,6 @@
 //! The worker: claims due messages, submits them to carriers and settles the outcomes. It also renews phone numbers,
 //! processes the backlog of account changes, deletes old TEST messages, and writes the last use of keys and the
-//! counts of refused calls. A crash loses only the latest of those uses and counts.
+//! counts of refused calls. A crash loses only the most recent uses and counts.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -41,12 +41,12 @@ const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// Minimum pause between two rounds of delivery, so that single messages are delivered in batches: a round flushes to
 /// disk twice and locks the team while it settles, which delays concurrent sends.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
-/// Average batch size of the writers from which on accepting messages is under pressure.
+/// Average batch size of the writers above which the writers count as under pressure.
 const BATCH_UNDER_PRESSURE: u64 = 4;
 /// Under pressure, a pause is this many times as long as the round before it: accepting messages has priority, and
 /// delivery gets a tenth of the time.
 const PAUSE_RATIO_UNDER_PRESSURE: u32 = 9;
-/// Maximum of that pause, so that a slow carrier or database does not delay delivery for long.
+/// Maximum pause under pressure, so that a slow carrier or database does not delay delivery for long.
 const PAUSE_UNDER_PRESSURE_MAX: Duration = Duration::from_secs(1);
 /// Interval of phone number renewals.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(10);
@@ -74,7 +74,7 @@ pub struct Delivered {
     pub has_more: bool,
 }
 
-/// Runs until `stop` is cancelled, and then finishes the work in progress. While the clock is not trusted, nothing is
+/// Runs until `stop` is canceled, and then finishes the work in progress. While the clock is not trusted, nothing is
 /// delivered, renewed or deleted, and the backlog waits.
 pub async fn run(
     app: Arc<App>,
@@ -167,7 +167,7 @@ async fn compare_with_database(app: &App, watch: &ClockWatch) {
     }
 }
 
-/// Sleeps, but not longer than until `stop` is cancelled.
+/// Sleeps, but not longer than until `stop` is canceled.
 async fn sleep_unless_stopped(duration: Duration, stop: &CancellationToken) {
     tokio::select! {
         () = stop.cancelled() => {}
@@ -188,8 +188,8 @@ async fn write_refusal_counts(app: &App, stop: &CancellationToken) {
     }
 }
 
-/// Truncates the write-ahead log of `SQLite` after erasures, so that erased data leaves the disk. Also at startup, in
-/// case an earlier process was interrupted.
+/// Truncates the write-ahead log of `SQLite` after erasures, so that erased data leaves the disk. It is also truncated
+/// at startup, in case an earlier process was interrupted.
 async fn truncate_wal(app: &App, stop: &CancellationToken) {
     truncate_after_erasures(|| app.db.empty_log(), &app.erased, stop).await;
 }
@@ -232,7 +232,7 @@ async fn work_off_backlog(app: &App, watch: &ClockWatch, stop: &CancellationToke
             Ok(true) => (step_pause, step_pause),
             Ok(false) => (Duration::ZERO, BACKLOG_INTERVAL),
             Err(fault) => {
-                tracing::error!(%fault, "A step of the backlog failed; retrying");
+                tracing::error!(%fault, "Updating the waiting messages of a changed account failed; retrying");
                 (RETRY_DELAY, RETRY_DELAY)
             }
         };
@@ -303,10 +303,11 @@ async fn process(app: &App, claimed: &Claimed) -> Outcome {
     let is_over = crate::domain::channel::schedule::is_over(message, app.clock.now());
     match claimed.step {
         Step::Expire => Outcome::Expired,
-        // The carrier may or may not have received it, and it must not be sent again.
+        // The carrier may or may not have received the message, which must not be sent again.
         Step::Resume if !carrier.may_repeat() || is_over => Outcome::Unknown {
             code: "CUT_OFF".to_owned(),
-            text: "The server stopped while it submitted the message to the carrier.".to_owned(),
+            text: "The server stopped while it was submitting the message to the carrier."
+                .to_owned(),
         },
         Step::Send | Step::Resume => {
             match tokio::time::timeout(CARRIER_DEADLINE, carrier.send(message)).await {
@@ -315,7 +316,7 @@ async fn process(app: &App, claimed: &Claimed) -> Outcome {
                 Ok(Err(SendError::Unknown { code, text })) => Outcome::Unknown { code, text },
                 Err(_) => Outcome::Unknown {
                     code: "NO_ANSWER".to_owned(),
-                    text: "The carrier did not answer in time.".to_owned(),
+                    text: "The carrier did not respond in time.".to_owned(),
                 },
             }
         }

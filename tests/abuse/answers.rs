@@ -43,7 +43,7 @@ async fn large_responses(database: Database) {
     let tags = post(&account.live, &fields("contacts(first:100)", "tags", 30), &json!({}));
 
     let account = fixture.sub_account().await;
-    // The maximum number of small values.
+    // Metadata with nearly the maximum number of values, all of them small.
     let metadata = json!({ "a": vec![0; 990] });
     send(&fixture, &account, 100, json!({ "text": "Hi", "metadata": metadata })).await;
     let metadata = fields("messages(first:100)", "metadata", 30);

@@ -30,7 +30,7 @@ impl Attack {
         self.clients.spawn(client);
     }
 
-    /// Adds connections that send these requests one after another. Each begins with another request.
+    /// Adds connections that send these requests one after another. Each begins with a different request.
     pub fn repeat(&mut self, connections: usize, requests: &[Arc<[u8]>]) {
         for connection in 0..connections {
             let mut requests = requests.to_vec();

@@ -69,7 +69,7 @@ async fn a_suspended_backlog(database: Database) {
 async fn a_canceled_backlog(database: Database) {
     let mut fixture = Fixture::start(database).await;
     let main = fixture.attacker.clone();
-    // With 400 of them, a call is just below the limit of 2 MiB.
+    // With 400 of these messages, a call is just below the limit of 2 MiB.
     let long = "Lorem ipsum ".repeat(5_000 / 12);
     let mail = json!({ "to": "ada@example.com", "subject": "Hi", "text": long });
     let backlogs = [("e-mails of 5 KB", mail), ("short messages", json!({}))];

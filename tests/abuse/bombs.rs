@@ -46,7 +46,7 @@ pub fn bombs() -> Vec<Bomb> {
     bombs
 }
 
-/// Queries whose brackets one parser may read as a part of a string, and another not.
+/// Queries with brackets that some parsers may read as part of a string.
 pub fn documents() -> Vec<(&'static str, String)> {
     let brackets = "[".repeat(14_900);
     vec![
@@ -58,8 +58,8 @@ pub fn documents() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Raw values that contain each other as strings, each in nested brackets. A parser that is called again for
-/// each of them never reaches its own depth limit.
+/// JSON values nested inside one another as strings, each inside nested brackets. A parser that is called again for
+/// each string never reaches its own depth limit.
 fn raw_values(name: &str, levels: usize, brackets: usize) -> String {
     (0..levels).fold("1".to_owned(), |inner, _| {
         let text = inner.replace('\\', r"\u005c").replace('"', r"\u0022");
@@ -71,7 +71,7 @@ fn nested(open: &str, inner: &str, close: &str, times: usize) -> String {
     format!("{}{inner}{}", open.repeat(times), close.repeat(times))
 }
 
-/// A list of the same value.
+/// A JSON list that repeats a value.
 pub fn list(value: &str, count: usize) -> String {
     format!("[{}]", vec![value; count].join(","))
 }

@@ -93,7 +93,7 @@ async fn fill(fixture: &Fixture, key: &str, messages: u32) {
             ),
         ),
     };
-    // Only the attacker's account has TEST messages. They share a millisecond in their ids and times.
+    // Only the attacker's account has TEST messages. All of their ids and times are in the same millisecond.
     let insert = format!(
         "INSERT INTO message (id, {columns}) SELECT {new_id}, {columns} FROM \
          (SELECT * FROM message WHERE environment = 'TEST' AND status = 'DELIVERED' LIMIT 1) \
@@ -102,7 +102,7 @@ async fn fill(fixture: &Fixture, key: &str, messages: u32) {
     for _ in 0..messages.div_ceil(ROWS_PER_TRANSACTION) {
         db.write.execute_unprepared(&insert).await.expect("the messages are inserted");
     }
-    // The audit compares the counts in the account's row.
+    // The reconciliation compares these messages with the counts in the account's row.
     let of = "FROM message m WHERE m.account_id = account.id AND m.environment = 'TEST'";
     let count = format!(
         "UPDATE account SET test_message_count = (SELECT COUNT(*) {of}), \

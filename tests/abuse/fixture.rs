@@ -36,7 +36,7 @@ const TAIL: Duration = Duration::from_millis(300);
 /// Maximum wait for an idle server before the next attack.
 const IDLE_WITHIN: Duration = Duration::from_secs(3);
 
-/// Held by the running test: attacks on the same machine would influence each other's times.
+/// The lock that a running test holds, because attacks running at the same time would influence each other's times.
 static SERIAL: Mutex<()> = Mutex::const_new(());
 
 // Fields are dropped in this order: the processes must end before their folder is removed, and the lock is
@@ -96,7 +96,7 @@ impl Fixture {
     /// Sends a request that must succeed, and returns its data.
     pub async fn ask(&self, key: &str, query: &str, variables: Value) -> Value {
         let answer = Client::new(self.server.address).graphql(key, query, &variables).await;
-        let answer = answer.expect("an answer");
+        let answer = answer.expect("a response");
         let mut json = answer.json();
         assert!(json["errors"].is_null() && json["data"].is_object(), "{}", answer.body);
         json["data"].take()
@@ -107,7 +107,7 @@ impl Fixture {
         let create = "mutation { createSubAccount(input: { name: \"Client\" }) \
                       { account { id } plainKey } }";
         let made = self.ask(&self.attacker, create, json!({})).await;
-        let text = |value: &Value| value.as_str().expect("a text").to_owned();
+        let text = |value: &Value| value.as_str().expect("a string").to_owned();
         let made = &made["createSubAccount"];
         let id = text(&made["account"]["id"]);
         let test = self.new_key(&self.attacker, &id, "TEST").await;
@@ -219,7 +219,7 @@ impl Fixture {
         eventually(READY_WITHIN, "the server is ready again", is_ready).await;
     }
 
-    /// Runs the audit, and fails if any failure was recorded.
+    /// Runs the reconciliation, and fails if any failure was recorded.
     pub async fn finish(mut self) {
         if let Some(status) = self.server.ended() {
             self.fail(format!("the process ended by {status}"));

@@ -16,7 +16,7 @@ use crate::{
     scale,
 };
 
-/// Maximum number of audit entries of an attack: there is one per key, action and minute.
+/// Maximum number of audit log entries that an attack causes: there is one per key, action and minute.
 const ENTRIES_MAX: u64 = 100;
 const CONNECTIONS: usize = 4;
 

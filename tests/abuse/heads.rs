@@ -15,7 +15,7 @@ use crate::{
 };
 
 const KIBIBYTE: usize = 1_024;
-/// Maximum bytes of all incomplete heads together, because they also use this machine's socket buffers.
+/// Maximum total size of all incomplete heads in bytes. They also use this machine's socket buffers.
 const HELD_BYTES: usize = 200_000_000;
 
 #[db_test]
@@ -55,7 +55,7 @@ async fn large_heads(database: Database) {
     fixture.finish().await;
 }
 
-/// Sends incomplete heads, and begins again when the server answers or closes the connection.
+/// Sends incomplete heads, and begins again when the server responds or closes the connection.
 async fn hold(attack: &mut Attack, connections: usize, head: &Arc<[u8]>) {
     for _ in 0..connections {
         let (mut client, tally) = (RawClient::new(attack.target), Arc::clone(&attack.tally));
@@ -66,7 +66,7 @@ async fn hold(attack: &mut Attack, connections: usize, head: &Arc<[u8]>) {
                 if begun.is_ok() {
                     tally.count("begun");
                 }
-                // The server may have refused it in the meantime.
+                // The server may have refused the incomplete head in the meantime.
                 tally.answer(&client.read().await);
                 client.hang_up();
                 sleep(RETRY_PAUSE).await;

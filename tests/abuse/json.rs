@@ -18,11 +18,11 @@ use crate::{
     socket::{PROTOCOL_PING, Socket, SocketError, TEXT, frame, init},
 };
 
-/// Maximum bytes of a body of `/graphql`, and of a message on a socket.
+/// Maximum size of a body of `/graphql` and of a message on a socket, in bytes.
 const BODY_BYTES_MAX: usize = 256 * 1_024;
-/// Maximum bytes of a body of `/sandbox/inbound`.
+/// Maximum size of a body of `/sandbox/inbound`, in bytes.
 const INBOUND_BYTES_MAX: usize = 16 * 1_024;
-/// Maximum characters of a parameter in a URL. The server does not parse a longer head.
+/// Maximum length of a parameter in a URL. The server does not parse a longer head.
 const PARAMETER_CHARS_MAX: usize = 30_000;
 /// How long the response to a bomb may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
@@ -78,7 +78,7 @@ async fn json_bombs(database: Database) {
     fixture.finish().await;
 }
 
-/// The response, if it has no error code.
+/// The response to a bomb that was not refused with an error code; otherwise `None`.
 async fn response_without_code(fixture: &Fixture, transport: &Transport) -> Option<String> {
     match transport {
         Transport::Http(request) => {
@@ -107,7 +107,7 @@ async fn converse(address: SocketAddr, frames: &[Arc<[u8]>]) -> Result<String, S
     let mut socket = Socket::open(None, address).await?;
     let mut said = Err(SocketError::Broken(ErrorKind::NotConnected));
     for frame in frames {
-        // The server may answer before the whole bomb is sent.
+        // The server may respond before the whole bomb has been sent.
         let _ = socket.send(frame).await;
         said = Ok(socket.next().await?);
     }

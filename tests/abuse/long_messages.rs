@@ -17,7 +17,7 @@ async fn long_messages(database: Database) {
     let key = fixture.sub_account().await.test;
     let long = "Lorem ipsum ".repeat(100 * 1_024 / 12);
     let whole = json!({ "to": "ada@example.com", "subject": "Hi", "text": long, "html": long });
-    // With 400 of them, a call is just below the limit of 2 MiB.
+    // With 400 of these messages, a call is just below the limit of 2 MiB.
     let short = json!({ "to": "ada@example.com", "subject": "Hi", "text": &long[..5_000] });
 
     for connections in scale(&[12][..], &[2, 12, 60][..]) {

@@ -2,7 +2,7 @@
 //! process ends, if its memory exceeds 200 MB, or if a request of the probe is refused or takes longer than
 //! 2 seconds. Each attack prints a row of a table.
 //!
-//! `cargo test` does not run this suite. A short and the full round:
+//! `cargo test` does not run this suite. The short and the full run:
 //!
 //! ```sh
 //! cargo test --release --test abuse

@@ -20,11 +20,11 @@ use crate::{
 
 /// The local address of probes. The attack uses another one, because connections are limited per address.
 pub const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
-/// Maximum time of a request of a probe.
+/// Maximum duration of a probe's request.
 pub const WAIT_MAX: Duration = Duration::from_secs(2);
 /// Maximum time from the acceptance of a message to its delivery.
 pub const DELIVERED_WITHIN: Duration = Duration::from_secs(10);
-/// Pause of the probe between requests.
+/// Pause between the requests of a probe.
 const PAUSE: Duration = Duration::from_millis(20);
 /// How often the delivery probe sends a message.
 const DELIVERY_EVERY: Duration = Duration::from_millis(250);
@@ -40,7 +40,7 @@ pub struct Probe<T> {
     outcome: oneshot::Receiver<T>,
 }
 
-/// Tells a probe to end.
+/// Signals a probe to end.
 #[derive(Clone)]
 pub struct StopFlag(Arc<AtomicBool>);
 

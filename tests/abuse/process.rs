@@ -5,23 +5,23 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::time::sleep;
 
-/// A process, by its id.
+/// A process, identified by its id.
 #[derive(Clone, Copy)]
 pub struct Process(pub u32);
 
 impl Process {
-    /// Resets the peak of its memory.
+    /// Resets the recorded peak of the process's memory.
     pub fn reset_peak(self) {
-        // If the kernel does not support this, the peak is the one since the start.
+        // If the kernel does not support the reset, the peak since the start of the process is used.
         let _ = std::fs::write(format!("/proc/{}/clear_refs", self.0), "5");
     }
 
-    /// Its maximum memory since the reset; `None` if it has ended.
+    /// Peak memory of the process since the reset, in MB; `None` if the process has ended.
     pub fn peak_mb(self) -> Option<f64> {
         self.memory_mb("VmHWM:")
     }
 
-    /// Its memory now; `None` if it has ended.
+    /// Current memory of the process in MB; `None` if the process has ended.
     pub fn held_mb(self) -> Option<f64> {
         self.memory_mb("VmRSS:")
     }
@@ -33,7 +33,7 @@ impl Process {
         Some(kibibytes * 1_024.0 / 1e6)
     }
 
-    /// Waits until it is nearly idle, or until the timeout.
+    /// Waits until the process is nearly idle, or until the timeout.
     pub async fn wait_until_idle(self, timeout: Duration) {
         const POLL_INTERVAL: Duration = Duration::from_millis(200);
         const IDLE_TICKS: u64 = 2;
@@ -49,7 +49,7 @@ impl Process {
         }
     }
 
-    /// User and system time, in hundredths of a second.
+    /// User and system time of the process, in hundredths of a second.
     fn ticks(self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0)).unwrap_or_default();
         // The name in parentheses may contain spaces. User and system time are fields 12 and 13 after it.
@@ -64,7 +64,7 @@ impl Process {
 pub fn connections_per_address() -> usize {
     /// The server's limit per address, if the limit of open files allows it.
     const ADDRESS_MAX: u64 = 6_144;
-    /// Open files of this process other than connections of the attack.
+    /// Number of open files that this process needs in addition to the attack's connections.
     const OTHER_FILES: u64 = 500;
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };

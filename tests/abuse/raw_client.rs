@@ -1,5 +1,5 @@
-//! An attacker's HTTP client. It sends prepared bytes and keeps only the beginning of a response, so that the
-//! attack itself uses little of the machine.
+//! An attacker's HTTP client. It sends prepared bytes and keeps only the beginning of a response, so that the attack
+//! itself uses few of the machine's resources.
 
 use std::{
     io::{Error, ErrorKind, Result},
@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::client::connect;
 
-/// Bytes of a response's body that are kept.
+/// Maximum number of bytes of a response's body that are kept.
 const KEPT_BYTES: usize = 2_048;
 
 /// The status of a response, and the beginning of its body.
@@ -30,7 +30,7 @@ impl ResponseStart {
     }
 }
 
-/// The first value of a member `code`.
+/// The value of the first member `code` in the JSON.
 pub fn code_in(json: &str) -> Option<&str> {
     let (_, rest) = json.split_once(r#""code":""#)?;
     rest.split_once('"').map(|(code, _)| code)

@@ -18,14 +18,14 @@ use crate::{
     scale,
 };
 
-/// The beginning of a request, and the bytes that follow regularly.
+/// The beginning of a request, and the bytes that are then sent at intervals.
 struct Slow {
     name: &'static str,
     begin: String,
     drip: &'static str,
 }
 
-/// The interval of the further bytes.
+/// Interval at which a client sends further bytes of an incomplete request.
 const DRIP_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause before a connection that was refused or closed is opened again.
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
@@ -70,7 +70,7 @@ async fn slow_bodies(database: Database) {
     fixture.finish().await;
 }
 
-/// Sends incomplete requests, and begins again when the server answers or closes the connection.
+/// Sends incomplete requests, and begins again when the server responds or closes the connection.
 async fn hold(attack: &mut Attack, connections: usize, slow: &Slow) {
     let begin: Arc<[u8]> = slow.begin.as_bytes().into();
     let drip = slow.drip.as_bytes();
@@ -99,7 +99,7 @@ async fn hold(attack: &mut Attack, connections: usize, slow: &Slow) {
     attack.run().await;
 }
 
-/// Waits for a response, and sends the further bytes regularly.
+/// Waits for a response, and sends further bytes at intervals.
 async fn wait(client: &mut RawClient, drip: &[u8]) -> Result<ResponseStart> {
     loop {
         let brief = match timeout(DRIP_INTERVAL, client.is_answered()).await {
@@ -110,7 +110,7 @@ async fn wait(client: &mut RawClient, drip: &[u8]) -> Result<ResponseStart> {
                 continue;
             }
         };
-        // The server asks for the body, which is never sent.
+        // With status 100, the server asks for the body, which is never sent.
         if brief.status != 100 {
             return Ok(brief);
         }

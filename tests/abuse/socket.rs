@@ -1,4 +1,4 @@
-//! An attacker's WebSocket. Frames are prepared bytes; they are masked with zeros, which changes nothing.
+//! An attacker's WebSocket. Frames are prepared bytes. Their mask is zero, which leaves the payload unchanged.
 
 use std::{
     io::{self, ErrorKind},
@@ -37,7 +37,7 @@ pub struct Socket<S = TcpStream>(BufReader<S>);
 /// Why a socket was not opened, or was closed.
 #[derive(Debug)]
 pub enum SocketError {
-    /// It was closed with this code.
+    /// The socket was closed with this code.
     Closed(u16),
     /// The upgrade was refused.
     Refused(ResponseStart),

@@ -31,7 +31,7 @@ const SOCKETS: usize = 10;
 const OPERATIONS: usize = 50;
 /// Messages per second of each account.
 const MESSAGES: u32 = 10;
-/// Timeout of an event.
+/// Maximum time until an event is received.
 const EVENT_WITHIN: Duration = Duration::from_secs(5);
 const QUERY: &str = "subscription{messageUpdated{id status}}";
 
@@ -128,7 +128,7 @@ fn events(target: SocketAddr, key: &str) -> Probe<Vec<Option<Duration>>> {
         };
         let _ = socket.send(&subscribe("1", QUERY, "{}")).await;
         let mut client = Client::new_from(probe::ADDRESS, target);
-        // Nothing shows when the subscription has begun.
+        // The protocol does not confirm that a subscription has begun, so the probe waits.
         sleep(Duration::from_millis(200)).await;
         while !stop.is_set() {
             let begun = Instant::now();

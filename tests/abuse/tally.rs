@@ -1,4 +1,4 @@
-//! Counts the responses to an attack. Refusals are expected; one without an error code is marked.
+//! Counts the responses to an attack. Refusals are expected; a refusal without an error code is marked.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +11,7 @@ use crate::{
     socket::SocketError,
 };
 
-/// Statuses of hyper for requests that it cannot parse. They have no body.
+/// Statuses that hyper returns, without a body, for requests that it cannot parse.
 const STATUSES_WITHOUT_BODY: [u16; 4] = [400, 408, 414, 431];
 
 #[derive(Default)]
@@ -38,7 +38,7 @@ impl Tally {
         });
     }
 
-    /// Counts a message or the end of a socket.
+    /// Counts a message received on a socket, or the reason why the socket ended.
     pub fn said(&self, said: &Result<String, SocketError>) {
         self.count(match said {
             Ok(text) => code_in(text).unwrap_or("message").to_owned(),

@@ -15,7 +15,7 @@ use crate::{
     scale,
 };
 
-/// Entries of each map in the variables. Together the variables have nearly the maximum number of values.
+/// Number of entries of each map in the variables. In total, the variables have nearly the maximum number of values.
 const ENTRIES: usize = 80;
 /// Length of the list over which the templates loop.
 const ITERATIONS: usize = 300;
@@ -90,7 +90,7 @@ async fn create(fixture: &Fixture, key: &str, name: &str, text: &str) -> Option<
         "variables": variables,
     });
     let client = &mut Client::new(fixture.server.address);
-    let answer = client.graphql(key, create, &json!({ "input": input })).await.expect("an answer");
+    let answer = client.graphql(key, create, &json!({ "input": input })).await.expect("a response");
     let made = answer.json();
     let id = made["data"]["createTemplate"]["template"]["id"].as_str();
     if id.is_none() && is_full() {

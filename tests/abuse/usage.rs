@@ -14,7 +14,7 @@ use crate::{
 
 const CONNECTIONS: usize = 8;
 const ACCOUNTS: usize = 20;
-/// Each account has a bucket for each of these days and countries.
+/// Number of days for which each account has a bucket, in each country.
 const DAYS: usize = 250;
 const COUNTRIES: usize = 40;
 

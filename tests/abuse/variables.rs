@@ -29,7 +29,7 @@ async fn undeclared_variables(database: Database) {
     let mut fixture = Fixture::start(database).await;
     let key = fixture.sub_account().await.test;
 
-    // Nearly the maximum number of values, and more.
+    // Variables with nearly the maximum number of values, and with more.
     let kinds = [
         ("19,000 zeros", "0", 19_000, "200"),
         ("19,000 empty lists", "[]", 19_000, "200"),
@@ -74,7 +74,7 @@ async fn hold(attack: &mut Attack, key: &str, sockets: usize, variables: &str) {
     attack.run().await;
 }
 
-/// Begins the subscriptions on one socket, and returns why it was closed.
+/// Begins the subscriptions on one socket, and returns why the socket was closed.
 async fn subscribe_and_listen(
     target: SocketAddr,
     key: &str,
@@ -112,7 +112,7 @@ async fn complete_at_once(attack: &mut Attack, request: &Arc<[u8]>) {
                 all_have_begun.wait().await;
                 let answer = match begun {
                     Ok(()) => client.ask(end).await,
-                    // The server may have refused it in the meantime.
+                    // The server may have refused the incomplete request in the meantime.
                     Err(failure) => client.read().await.map_err(|_| failure),
                 };
                 tally.answer(&answer);

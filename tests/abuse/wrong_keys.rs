@@ -1,5 +1,5 @@
-//! Thousands of wrong keys per second, and sockets without a key, from an address from which other clients use
-//! valid keys for the first time.
+//! Thousands of invalid keys per second, and sockets without a key, from an address from which other clients use valid
+//! keys for the first time.
 
 use std::{
     net::SocketAddr,
@@ -25,7 +25,7 @@ use crate::{
     socket::{Socket, SocketError},
 };
 
-/// Unused keys of the probe for each attack.
+/// Number of the probe's unused keys for each attack.
 const FRESH_KEYS: usize = 40;
 /// Well-formed keys that do not exist.
 const UNKNOWN_KEYS: usize = 2_000;
@@ -33,7 +33,7 @@ const UNKNOWN_KEYS: usize = 2_000;
 const CONNECTIONS: usize = 16;
 /// Pause between sockets that are opened with a valid key.
 const OPEN_PAUSE: Duration = Duration::from_millis(50);
-/// Sockets without a key: more than one address may have.
+/// Number of sockets without a key, which is more than one address may have.
 const UNAUTHENTICATED_SOCKETS: usize = 400;
 
 #[db_test]

@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use crate::harness::{TestApp, TestTeam, text};
 
-/// Longer than a month, so that the next month of a phone number begins.
+/// The time by which the clock jumps. It is longer than a month, so that the next month of a phone number begins.
 const JUMP: TimeDelta = TimeDelta::days(40);
 
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
@@ -42,14 +42,14 @@ async fn state(t: &TestApp, team: &TestTeam) -> Value {
     json!([data["messages"]["nodes"][0]["status"], data["balance"]["balance"]])
 }
 
-/// The answer of `/readyz`.
+/// The status and body of the response from `/readyz`.
 async fn ready(t: &TestApp) -> (u16, String) {
     let request = Request::get("/readyz").body(Body::empty()).expect("a request");
     let answer = t.request(request).await;
     (answer.status.as_u16(), text(&answer.body))
 }
 
-/// Waits for a whole round of the worker, which writes the use of a key at its beginning.
+/// Waits for one complete round of the worker. The worker writes the uses of keys at the beginning of each round.
 async fn let_the_worker_go_round(t: &TestApp, uses: &mpsc::Sender<Uuid>, keys: [&str; 2]) {
     for key in keys {
         let used = format!(
@@ -62,8 +62,8 @@ async fn let_the_worker_go_round(t: &TestApp, uses: &mpsc::Sender<Uuid>, keys: [
     }
 }
 
-/// Messages are not sent, months are not charged and messages of a deactivated account are not
-/// canceled until the clock is right again.
+/// Until the clock is correct again, no messages are sent, no months are charged, and no messages of a deactivated
+/// account are canceled.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_worker_does_nothing_while_the_clock_is_wrong(t: &TestApp) {
@@ -83,7 +83,7 @@ async fn the_worker_does_nothing_while_the_clock_is_wrong(t: &TestApp) {
     let before = state(t, &team).await;
     assert_eq!(before[0], "SCHEDULED");
     let sub = t.sub_account(&team, json!({})).await;
-    // Free of charge, so that only the monthly price changes the balance.
+    // Messages cost nothing, so that only the monthly price changes the balance.
     t.set_sms_price(0).await;
     assert!(t.sends(&sub.key).await);
     t.change_status(&team, &sub.id, "deactivateSubAccount").await;
@@ -96,11 +96,11 @@ async fn the_worker_does_nothing_while_the_clock_is_wrong(t: &TestApp) {
     let working = tokio::spawn(working);
     let_the_worker_go_round(t, &uses, [&keys[0], &keys[1]]).await;
     assert_eq!(state(t, &team).await, before);
-    assert_eq!(t.number(canceled).await, 0, "nothing is worked off");
+    assert_eq!(t.number(canceled).await, 0, "no message of a changed account is processed");
     let (status, said) = ready(t).await;
     assert!(status == 503 && said.starts_with("the machine's clock has jumped"), "{said}");
 
-    // Now as much real time has passed.
+    // Now the same amount of real time has passed.
     passed.store(JUMP.num_seconds().unsigned_abs(), Ordering::Relaxed);
     let is_done = async || {
         let now = state(t, &team).await;
@@ -116,7 +116,7 @@ async fn the_worker_does_nothing_while_the_clock_is_wrong(t: &TestApp) {
 #[db_test(postgres)]
 async fn a_clock_that_is_wrong_from_the_start_is_noticed_by_postgresqls_clock(t: &TestApp) {
     let watch = ClockWatch::of_machine(&*t.clock);
-    assert!(watch.is_right(&*t.clock), "it has not been asked yet");
+    assert!(watch.is_right(&*t.clock), "the database has not been asked yet");
     watch.ask_database(&t.app).await.expect("it answers");
     assert!(!watch.is_right(&*t.clock), "the tests' clock still shows March");
 

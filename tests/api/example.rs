@@ -59,7 +59,7 @@ async fn the_demo_has_phone_numbers_to_buy(t: &TestApp) {
     assert_eq!(left.data()["availablePhoneNumbers"], json!(stock));
 }
 
-/// Its main account sees only the money.
+/// The client's main account sees its total spent, but not its contacts and senders.
 #[db_test]
 async fn client_abc_has_contacts_a_number_and_a_refunded_message(t: &TestApp) {
     let (keys, _) =

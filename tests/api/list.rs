@@ -1,4 +1,4 @@
-//! Lists with more rows than are counted, or than are read for one page.
+//! Lists with more rows than the server counts, or reads for one page.
 
 use db_test::db_test;
 use sea_orm::DbBackend;
@@ -71,7 +71,7 @@ async fn a_filtered_page_reads_at_most_10000_rows(t: &TestApp) {
     assert_eq!((&whole["nodes"], &whole["totalCount"]), (&found(oldest), &json!(1)));
     assert_eq!(whole["pageInfo"]["hasNextPage"], json!(false));
 
-    // One row more: the farthest row is on the next page.
+    // With one row more, the farthest row is on the next page.
     add(t, &team, LOOKED_AT_MAX, LOOKED_AT_MAX + 1).await;
     for (address, size, from, more, lead) in [
         (oldest, "first: 5", "after", "hasNextPage", "endCursor"),

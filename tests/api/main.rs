@@ -1,6 +1,5 @@
-//! Tollgate's behaviour through the real router, on SQLite and on PostgreSQL. One binary, one
-//! folder per feature, named as in `src`. After each test, `harness::run_test` delivers what is due
-//! and checks balances and totals.
+//! Tollgate's behavior through the real router, on SQLite and on PostgreSQL. One binary, one folder per feature, named
+//! as in `src`. After each test, `harness::run_test` delivers what is due and checks balances and totals.
 
 mod account;
 mod api_key;

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::harness::{TestApp, TestTeam, text};
 
-/// A list of the main account. `ARGS` in the query is replaced by the page's arguments, `SELECT` by
-/// the selection; `at` is the list's place in the answer.
+/// A list of the main account. `ARGS` in the query is replaced by the page's arguments, `SELECT` by the selection; `at`
+/// is the list's position in the response.
 struct List {
     query: &'static str,
     at: &'static str,
@@ -95,7 +95,7 @@ async fn staged(t: &TestApp) -> TestTeam {
     team
 }
 
-/// This holds also if rows have equal values in the column of the order.
+/// The pages add up even if rows have equal values in the column by which they are sorted.
 #[db_test]
 async fn pages_in_both_directions_add_up_to_the_whole_list(t: &TestApp) {
     let team = staged(t).await;
@@ -173,7 +173,7 @@ async fn a_page_has_20_rows_by_default_and_100_at_most(t: &TestApp) {
     assert_eq!((ids(&page).len(), &page["pageInfo"]["hasNextPage"]), (20, &json!(true)));
 }
 
-/// An edited one is refused too.
+/// A cursor that was edited is refused too.
 #[db_test]
 async fn a_cursor_of_another_list_or_order_is_refused(t: &TestApp) {
     let team = staged(t).await;
@@ -222,7 +222,7 @@ async fn the_total_count_costs_one_statement_and_only_when_selected(t: &TestApp)
     assert_eq!(in_fragment, json!({ "n": 7 }));
 }
 
-/// The text may contain characters that are special in SQL.
+/// The filter's text may contain characters that are special in SQL.
 #[db_test]
 async fn sub_accounts_are_filtered_by_status_text_block_and_metadata(t: &TestApp) {
     let (team, poor) = (t.team(100).await, t.team(0).await);
@@ -299,7 +299,7 @@ async fn a_list_of_sub_accounts_costs_four_statements_whatever_its_length(t: &Te
 
         let nodes = answer.data()["subAccounts"]["nodes"].as_array().expect("a list of nodes");
         assert_eq!(nodes.len(), count);
-        // The key, the page, the keys of all its accounts, the usage of all its accounts.
+        // One statement each for the key, the page, the keys of all its accounts, and the usage of all its accounts.
         assert_eq!(statements, 4, "for {count} sub-accounts");
     }
 }

@@ -1,6 +1,6 @@
-//! Updates: an omitted field keeps its value, null clears it where it can be cleared. A field whose
-//! variable has no value is omitted (sections 3.10 and 6.4.1 of the GraphQL specification). A new
-//! field of the schema fails here until it has a row.
+//! Updates: an omitted field keeps its value, null clears it where it can be cleared. A field whose variable has no
+//! value is omitted (sections 3.10 and 6.4.1 of the GraphQL specification). The tests fail for a new field of the
+//! schema until it has a row.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{TestApp, TestTeam, text};
 
-/// How a field is given to a mutation, or omitted.
+/// How a field is passed to a mutation, or omitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Given {
     AbsentByVariable,
@@ -31,7 +31,7 @@ const WAYS: [Given; 6] =
 /// A field of an input.
 struct Row {
     field: &'static str,
-    /// The value at first, the value after null, and another value.
+    /// The initial value, the value after null, and another value.
     stored: Value,
     cleared: Value,
     given: Value,
@@ -45,7 +45,7 @@ fn row(field: &'static str, stored: Value, cleared: Value, given: Value) -> Row 
 struct Patch {
     mutation: &'static str,
     input: &'static str,
-    /// The selection of the payload; the object with its id is somewhere in it.
+    /// The selection of the payload, which contains the object with its id.
     selection: &'static str,
     rows: Vec<Row>,
 }
@@ -247,7 +247,7 @@ async fn an_update_changes_only_the_fields_that_are_given(t: &TestApp) {
             .collect();
         let rows: BTreeSet<&str> = patch.rows.iter().map(|row| row.field).collect();
         let mut fields: BTreeSet<&str> = types.keys().map(String::as_str).collect();
-        // It is shown as `phoneNumber`: see the next test.
+        // The field is shown as `phoneNumber`: see the next test.
         fields.remove("phoneNumberId");
         assert_eq!(rows, fields, "{}", patch.input);
 

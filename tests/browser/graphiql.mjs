@@ -1,4 +1,4 @@
-// Uses GraphiQL as a person does, and checks that the browser reports no problem.
+// Uses GraphiQL as a person does, and checks that the browser reports no errors.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { get } from "node:http";
@@ -198,7 +198,7 @@ if (status === 101 || TOLLGATE_EXPECT_SUBSCRIPTIONS === "1") {
     const sockets = [];
     page.on("websocket", (socket) => sockets.push(socket.url()));
     await run("subscription BalanceChanged");
-    // Nothing shows when the subscription has begun, so more than one message may be needed.
+    // The page does not show when the subscription has begun, so more than one message may be needed.
     const event = resultHas('"totalSpent": ');
     for (let sent = 0; sent < SENT_MAX; sent += 1) {
       await send(keys.clientAbc);

@@ -15,7 +15,7 @@ const wrong = { authorization: "Bearer tg_live_wrong" };
 for (const [name, path, method, headers, status, least = 0] of [
   ["a body that is too large", "/graphql", "POST", { ...json, ...main }, 413, 300_000],
   ["no key", "/graphql", "POST", json, 401],
-  ["a wrong key", "/graphql", "POST", { ...json, ...wrong }, 401],
+  ["an invalid key", "/graphql", "POST", { ...json, ...wrong }, 401],
   ["another method", "/graphql", "PUT", { ...json, ...main }, 405],
   ["another method of GraphiQL", "/graphiql", "POST", json, 405],
   ["another method of the health", "/healthz", "POST", json, 405],
@@ -58,8 +58,8 @@ await check("a body that stops for four seconds: 503", async () => {
   assert.equal(response.status, 503);
   await response.text();
 });
-// Last, because it uses up the number of wrong keys that this address may try.
-await check("too many wrong keys, 8 MB: 429", async () => {
+// This check is last, because it uses up the number of invalid keys that this address may try.
+await check("too many invalid keys, 8 MB: 429", async () => {
   const ask = async (body) => {
     const response = await fetch(url, { method: "POST", headers: { ...json, ...wrong }, body });
     await response.text();

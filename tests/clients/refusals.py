@@ -20,7 +20,7 @@ WRONG = {"Authorization": "Bearer tg_live_wrong"}
 CASES = [
     ("a body that is too large", "/graphql", "POST", JSON | MAIN, 413, 300_000),
     ("no key", "/graphql", "POST", JSON, 401, 0),
-    ("a wrong key", "/graphql", "POST", JSON | WRONG, 401, 0),
+    ("an invalid key", "/graphql", "POST", JSON | WRONG, 401, 0),
     ("another method", "/graphql", "PUT", JSON | MAIN, 405, 0),
     ("another method of GraphiQL", "/graphiql", "POST", JSON, 405, 0),
     ("another method of the health", "/healthz", "POST", JSON, 405, 0),
@@ -108,6 +108,6 @@ def too_many_wrong_keys():
 
 
 check("a body that stops for four seconds: 503", stops_for_four_seconds)
-# Last, because it uses up the number of wrong keys that this address may try.
-check("too many wrong keys, 8 MB: 429", too_many_wrong_keys)
+# This check is last, because it uses up the number of invalid keys that this address may try.
+check("too many invalid keys, 8 MB: 429", too_many_wrong_keys)
 sys.exit(failures > 0)

@@ -109,7 +109,7 @@ part "ariadne-codegen" ariadne
 part "cynic" cynic
 part "Example in TypeScript" typescript_example
 part "Example in Python" python_example
-# Last, because they use up the number of wrong keys that this address may try.
+# These parts are last, because they use up the number of invalid keys that this address may try.
 part "Refusals of large bodies, by Node" node refusals.mjs
 sleep 10
 part "Refusals of large bodies, by Python" python3 refusals.py

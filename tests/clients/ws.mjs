@@ -141,7 +141,7 @@ for (const [name, client] of [
     await opened.dispose();
   });
 }
-await check("a wrong key in the upgrade's header is refused before the socket is open: 401", () =>
+await check("an invalid key in the upgrade's header is refused before the socket is open: 401", () =>
   assert.rejects(open({ headers: { authorization: "Bearer tg_live_wrong" } }), /401/),
 );
 
@@ -169,7 +169,7 @@ await check("messageUpdated: a message by its id until it is DELIVERED", async (
     let status = events === one ? message.status : undefined;
     while (status !== "DELIVERED") {
       const { messageUpdated: told } = await events.next();
-      // Earlier messages may still have events.
+      // Earlier messages may still cause events.
       if (told.id !== id) continue;
       status = told.status;
       assert.ok(["QUEUED", "SENDING", "SENT", "DELIVERED"].includes(status), status);
@@ -223,7 +223,7 @@ await check("accountUpdated: the main account sees a sub-account's spend", async
   const { balance } = await ask(keys.partnerCo, "{ balance { totalSpent } }");
   await send(keys.partnerCo);
   let told;
-  // Other sub-accounts may still have events.
+  // Other sub-accounts may still cause events.
   do told = (await accounts.next()).accountUpdated;
   while (told.name !== "Partner Co");
   assert.equal(told.totalSpent, balance.totalSpent + PRICE);
@@ -301,7 +301,7 @@ await check("subscribe before init: 4401", async () => {
   assert.equal(await raw.closed(), 4401);
 });
 for (const [name, payload] of [
-  ["a wrong key", { authorization: "Bearer tg_live_wrong" }],
+  ["an invalid key", { authorization: "Bearer tg_live_wrong" }],
   ["no key", undefined],
 ]) {
   await check(`${name} in init: 4403`, async () => {

@@ -7,7 +7,7 @@ mod programs;
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=TEST_DATABASE_URL");
-    // With `rerun-if-changed` of a missing folder, every build would run this again.
+    // With `rerun-if-changed` for a missing folder, every build would run this script again.
     if std::path::Path::new(programs::DEBIAN_FOLDER).exists() {
         println!("cargo::rerun-if-changed={}", programs::DEBIAN_FOLDER);
     }

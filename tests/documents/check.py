@@ -103,7 +103,7 @@ def check_walk(document, url, keys, folder):
             time.sleep(2)
         found = bash(prelude + script, folder)
         expected = after[2]
-        # The text states the answers of the loop.
+        # The page states the responses of the loop.
         stated = re.search(r"prints `(\{.*\})` ten times", text[block.end():after.start()])
         if stated:
             expected = f"{stated[1]}\n" * 10 + expected

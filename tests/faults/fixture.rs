@@ -75,7 +75,7 @@ impl Fixture {
         let answer = Client::new(self.server.address)
             .graphql(&main, create, &json!({ "input": { "name": "Client" } }))
             .await
-            .expect("an answer");
+            .expect("a response");
         let made = answer.json();
         let sub = made["data"]["createSubAccount"]["plainKey"].as_str().expect("a key").to_owned();
         self.keys.extend([main.into(), sub.into()]);
@@ -119,12 +119,12 @@ impl Fixture {
         .await
     }
 
-    /// Runs `tollgate audit`.
+    /// Runs the reconciliation.
     pub fn audit(&self) {
         audit(&self.folder.path, &self.url);
     }
 
-    /// Retries sends, and checks the database, the audit and the log. Returns the number of messages.
+    /// Retries sends, and checks the database, the reconciliation and the log. Returns the number of messages.
     pub async fn check(&mut self, journal: &mut Journal) -> usize {
         journal.retry(self.server.address).await;
         let messages = consistency::check(&self.url, journal).await;

@@ -64,16 +64,16 @@ impl Send {
     }
 }
 
-/// The outcome of one attempt.
+/// The result of one attempt to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Acknowledged {
         id: Uuid,
         replayed: bool,
     },
-    /// Refused for a reason that the caller can correct.
+    /// The message was refused for a reason that the caller can correct.
     Refused(String),
-    /// The code of a top-level error. The message may have been accepted.
+    /// The request failed with the code of a top-level error. The message may have been accepted.
     Failed(String),
     /// The connection broke. The message may have been accepted.
     NoAnswer(String),
@@ -106,7 +106,7 @@ impl Outcome {
 pub struct Attempt {
     pub send: Send,
     pub begun: Instant,
-    /// When all bytes of the request were written, if they were.
+    /// When all bytes of the request were written; `None` if they were not.
     pub written: Option<Instant>,
     pub ended: Instant,
     pub outcome: Outcome,
@@ -150,7 +150,7 @@ impl Load {
                     let is_acknowledged = attempt.outcome.is_acknowledged();
                     attempts.lock().unwrap_or_else(PoisonError::into_inner).push(attempt);
                     if !is_acknowledged {
-                        // Do not retry in a busy loop.
+                        // The pause avoids a busy loop of retries.
                         tokio::time::sleep(Duration::from_millis(10)).await;
                     }
                 }
@@ -221,8 +221,8 @@ impl Journal {
             .insert(send.name.clone(), SendRecord { send, acknowledged: None, is_retried: false });
     }
 
-    /// Retries every send with an idempotency key that was not retried yet. Each must be acknowledged, with
-    /// the same message as before. Returns the number of retries.
+    /// Retries every send with an idempotency key that was not retried yet. Each retry must be acknowledged, with the
+    /// same message as before. Returns the number of retries.
     pub async fn retry(&mut self, address: SocketAddr) -> usize {
         let mut left: Vec<Send> = Vec::new();
         let is_left = |record: &&mut SendRecord| record.send.is_keyed && !record.is_retried;

@@ -1,8 +1,8 @@
 //! Fault injection: the release program is tested while it or its database is killed, its disk is full, or
 //! its network is cut. Each test checks that no acknowledged message is lost, that a retry with the same
-//! idempotency key never charges twice, that the audit is clean, and that the server recovers by itself.
+//! idempotency key never charges twice, that the reconciliation finds no drift, and that the server recovers by itself.
 //!
-//! `cargo test` does not run this suite. A short and the full round:
+//! `cargo test` does not run this suite. The short and the full run:
 //!
 //! ```sh
 //! cargo test --release --test faults

@@ -98,7 +98,7 @@ async fn a_cut_network_is_reported_within_the_deadline(#[case] cut: Link, #[case
     }
 }
 
-/// The requests of one kind during the cut.
+/// The requests of one kind while the network was cut.
 #[derive(Debug)]
 struct Summary {
     what: &'static str,
@@ -141,7 +141,7 @@ async fn repeat(
         assert!(is_unavailable || is_success, "{answer:?}");
         requests.push((begun, Instant::now(), is_unavailable));
         if is_unavailable {
-            // Do not retry in a busy loop.
+            // The pause avoids a busy loop of retries.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -14,13 +14,13 @@ use tokio::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Link {
     Open,
-    /// Nothing is forwarded. What was received is forwarded when the link opens again.
+    /// No bytes are forwarded. Bytes that were received are forwarded when the link opens again.
     Silent,
-    /// All connections are closed, and new ones immediately.
+    /// All connections are closed, and new ones are closed immediately.
     Closed,
 }
 
-/// The proxy ends when this is dropped.
+/// A running proxy. It ends when it is dropped.
 pub struct Proxy {
     pub port: u16,
     link: watch::Sender<Link>,

@@ -51,7 +51,7 @@ async fn buy_numbers(fixture: &Fixture) {
     for at in 0..NUMBERS {
         let variables = json!({ "input": { "number": number(at) } });
         let answer =
-            client.graphql(&fixture.keys[1], purchase, &variables).await.expect("an answer");
+            client.graphql(&fixture.keys[1], purchase, &variables).await.expect("a response");
         let bought = &answer.json()["data"]["purchasePhoneNumber"]["phoneNumber"]["id"];
         assert!(bought.is_string(), "{}", answer.body);
     }
@@ -92,7 +92,7 @@ async fn a_server_killed_while_it_renews_numbers_charges_each_month_once(databas
     for months_paid in 1..=rounds {
         fixture.server.kill();
         let before = count_fees(&db).await;
-        // The upfront fee is month 0.
+        // The upfront price is charged as month 0.
         assert_eq!(before, NUMBERS * u64::from(1 + months_paid));
         begin_month(&db, months_paid).await;
         fixture.server.start_again();

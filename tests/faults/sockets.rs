@@ -1,5 +1,5 @@
-//! Callers that hang up, with a pool of two connections: no connection is left in a transaction, and later
-//! callers are served.
+//! Callers that disconnect, with a pool of two connections: no connection is left in a transaction, and later callers
+//! are served.
 
 use std::time::Duration;
 

@@ -20,8 +20,8 @@ use crate::{
 const SENDERS: usize = 16;
 /// The server's own limit is ten seconds. A busy machine may need longer.
 const END_WITHIN: Duration = Duration::from_secs(12);
-/// The server may not have read a request that was written within this time before the signal. It may then
-/// close the connection as an idle one, as HTTP/1.1 permits.
+/// A request that was written within this time before the signal may not have been read. The server may then close its
+/// connection as an idle one, as HTTP/1.1 permits.
 const MARGIN: Duration = Duration::from_millis(20);
 
 #[db_test]
@@ -68,7 +68,7 @@ async fn sigterm_does_not_interrupt_requests(database: Database) {
     ));
 }
 
-/// The sends certainly wait when the signal arrives, because a lock blocks them.
+/// A lock blocks the sends, so they certainly wait when the signal arrives.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sends_that_wait_for_a_lock_are_answered_after_sigterm(database: Database) {

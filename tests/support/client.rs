@@ -1,5 +1,5 @@
-//! A small HTTP/1.1 client that keeps its connection alive, records when a request was written, and can hang
-//! up before the response.
+//! A small HTTP/1.1 client that keeps its connection alive, records when a request was written, and can disconnect
+//! before the response.
 
 use std::{
     io::{Error, ErrorKind, Result},
@@ -14,11 +14,11 @@ use tokio::{
     time::timeout,
 };
 
-/// Timeout of a response, longer than any deadline of the program.
+/// Maximum wait for a response, longer than any deadline of the program.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(40);
 
 pub struct Client {
-    /// The local address; `None` for the default one.
+    /// The local address of connections; `None` for the default one.
     local: Option<IpAddr>,
     address: SocketAddr,
     connection: Option<BufReader<TcpStream>>,
@@ -63,7 +63,7 @@ impl Client {
         self.ask(&[head, body].concat()).await
     }
 
-    /// Sends a request, and hangs up after a pause even if there is no response.
+    /// Sends a request, and disconnects after a pause even if there is no response.
     pub async fn hang_up_after(self, pause: Duration, key: &str, query: &str, variables: &Value) {
         let (head, body) = post(key, query, variables, "");
         let mut client = self;

@@ -23,7 +23,7 @@ pub enum Database {
     Postgres,
 }
 
-/// Whether this is the full round: for example, `TOLLGATE_FAULTS=full` in the suite `faults`.
+/// Whether this is the full run: for example, `TOLLGATE_FAULTS=full` in the suite `faults`.
 pub fn is_full() -> bool {
     let name = format!("TOLLGATE_{}", SUITE.to_uppercase());
     match std::env::var(&name).as_deref() {
@@ -33,7 +33,7 @@ pub fn is_full() -> bool {
     }
 }
 
-/// The first value in the short round, the second in the full round.
+/// The first value in the short run, the second in the full run.
 pub fn scale<T>(short: T, full: T) -> T {
     if is_full() { full } else { short }
 }

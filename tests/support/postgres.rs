@@ -109,7 +109,7 @@ impl Postgres {
         }
     }
 
-    /// A connection of the test itself.
+    /// Opens a connection for the test itself.
     pub async fn connect(&self) -> Result<DatabaseConnection, DbErr> {
         let mut options = ConnectOptions::new(self.url());
         options.max_connections(1).sqlx_logging(false).connect_timeout(Duration::from_secs(1));
@@ -163,7 +163,7 @@ impl Postgres {
     fn postmaster(&self) -> Option<u32> {
         let file = std::fs::read_to_string(self.data.join("postmaster.pid")).ok()?;
         let id = file.lines().next()?.trim().parse().ok()?;
-        // A killed server leaves the file, and another process may have its id now.
+        // A killed server leaves the file, and another process may now have the same id.
         processes_in(&self.data).contains(&id).then_some(id)
     }
 }

@@ -63,7 +63,7 @@ impl Server {
         signal("TERM", &[self.child.id()]);
     }
 
-    /// The exit status, if it has ended.
+    /// The exit status of the process, if it has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("it is our child")
     }
@@ -131,7 +131,7 @@ pub fn create_team(folder: &Path, url: &str, name: &str) -> String {
     made["plainKey"].as_str().expect("a key").to_owned()
 }
 
-/// Runs `tollgate audit`, which must find nothing.
+/// Runs the reconciliation, which must find no drift.
 pub fn audit(folder: &Path, url: &str) {
     let audit = run(folder, url, &["audit", "--json"]);
     let stdout = String::from_utf8_lossy(&audit.stdout);
@@ -139,7 +139,7 @@ pub fn audit(folder: &Path, url: &str) {
     assert_eq!(json_of(&audit)["clean"], true);
 }
 
-/// A command of the program, without the environment of the tests.
+/// A command of the program that does not inherit the environment of the tests.
 fn program(folder: &Path, url: &str) -> Command {
     let mut program = Command::new(env!("CARGO_BIN_EXE_tollgate"));
     program.current_dir(folder).env_clear().env("DATABASE_URL", url);

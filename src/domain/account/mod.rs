@@ -21,7 +21,7 @@ pub mod team_lock;
 pub use reference::AccountRef;
 
 entity::api_enum! {
-    /// Reason why an account cannot send messages now.
+    /// Reason why an account cannot currently send messages.
     pub enum BlockReason {
         /// The status of the account is SUSPENDED.
         Suspended,
@@ -65,7 +65,7 @@ impl From<&account::Model> for AccountIds {
     }
 }
 
-/// Balance and limits as far as a key may see them.
+/// The balance and the limits that a key may see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BalanceView {
     /// The team's balance; `None` if it is hidden from the sub-account.
@@ -100,7 +100,7 @@ pub async fn own_team(app: &App, caller: &AccountCaller) -> Result<team::Model, 
         .ok_or(Fault::Broken("a key's team exists"))
 }
 
-/// Whether the caller may see the team's balance: a main account always, a sub-account only if it is set so.
+/// Whether the caller may see the team's balance: a main account always, a sub-account only if this is enabled for it.
 pub async fn sees_team_balance(app: &App, caller: &AccountCaller) -> Result<bool, Fault> {
     if !caller.is_sub_account {
         return Ok(true);
@@ -108,9 +108,9 @@ pub async fn sees_team_balance(app: &App, caller: &AccountCaller) -> Result<bool
     Ok(own(app, caller).await?.team_balance_visible)
 }
 
-/// Balance and limits as far as the caller's key may see them.
+/// The balance and the limits that the caller's key may see.
 pub async fn balance(app: &App, caller: &AccountCaller) -> Result<BalanceView, Fault> {
-    // A snapshot, because a charge changes the balance and the total together.
+    // A snapshot, because a charge changes the balance and the total at the same time.
     let txn = app.read_as(caller).snapshot().await?;
     let account = account::Entity::of_team(caller.team_id)
         .filter(account::Column::Id.eq(caller.account_id))
@@ -131,7 +131,7 @@ pub async fn balance(app: &App, caller: &AccountCaller) -> Result<BalanceView, F
     })
 }
 
-/// A sub-account's total; a main account has none.
+/// A sub-account's `totalSpent`; `None` for a main account.
 pub fn total_spent(account: &account::Model) -> Option<Micros> {
     account.is_sub_account.then(|| Micros::from_db(account.total_spent_micros))
 }
@@ -142,7 +142,7 @@ pub fn remaining_credit(account: &account::Model) -> Option<Micros> {
     Some(limit.checked_sub(Micros::from_db(account.total_spent_micros))?.max(Micros::ZERO))
 }
 
-/// All reasons why the account cannot send now.
+/// All reasons why the account cannot currently send.
 pub fn blocked_by(account: &account::Model, team_balance: Micros) -> Vec<BlockReason> {
     let is_at_limit =
         account.credit_limit_micros.is_some_and(|limit| account.total_spent_micros >= limit);

@@ -1,4 +1,4 @@
-//! The team's lock is a lock on its row until the transaction ends. It serialises all changes of money, limits,
+//! The team's lock is a lock on its row until the transaction ends. It serializes all changes to money, limits,
 //! statuses and keys of the team.
 
 use std::collections::BTreeSet;

@@ -95,7 +95,7 @@ pub async fn authenticate(app: &App, bearer: &str) -> Result<Option<Caller>, Fau
     if is_usable(&key, app.clock.now()) { Caller::from_key(&key).map(Some) } else { Ok(None) }
 }
 
-/// Results that are not cached: an unknown key and a failure.
+/// The results that are not cached: an unknown key, and a failure.
 #[derive(Clone)]
 enum NotFound {
     Unknown,
@@ -131,7 +131,7 @@ pub async fn begin_in_team_as_account(
     Ok(AuditedTransaction::new(txn, account))
 }
 
-/// Begins a change by an account of its messages, which are not in the audit log. Lock and key check are
+/// Begins a change by an account to its messages, which are not in the audit log. Lock and key check are
 /// those of [`begin_as_main`].
 pub async fn begin_for_messages(
     app: &App,
@@ -166,7 +166,7 @@ pub async fn begin_as_operator(
     Ok(AuditedTransaction::new(txn, operator))
 }
 
-/// Begins a change by an account of data that does not affect money. The key is locked instead of the team,
+/// Begins a change by an account to data that does not affect money. The key is locked instead of the team,
 /// so that no send waits for the change.
 pub async fn begin_as_account(
     app: &App,
@@ -177,7 +177,7 @@ pub async fn begin_as_account(
     Ok(AuditedTransaction::new(txn, account))
 }
 
-/// Locks the caller's key until the transaction ends: a later revocation waits for it, and an earlier one is
+/// Locks the caller's key until the transaction ends: a later revocation waits for this lock, and an earlier one is
 /// found.
 pub async fn hold_key(
     app: &App,
@@ -198,8 +198,8 @@ fn check_usable(app: &App, key: Option<&api_key::Model>) -> Result<(), Fault> {
     if key.is_some_and(|key| is_usable(key, now)) { Ok(()) } else { Err(Fault::KeyRevoked) }
 }
 
-/// Records that keys were used now, unless that was recorded within [`LAST_USED_INTERVAL`]. Each key has its
-/// own statement, so that none locks one row while it waits for another.
+/// Records that keys were used now, unless a use was recorded within [`LAST_USED_INTERVAL`]. Each key has its
+/// own statement, so that no statement locks one row while it waits for another.
 pub async fn note_uses(app: &App, keys: Vec<Uuid>) -> Result<(), Fault> {
     let now = app.clock.now();
     for key in keys {

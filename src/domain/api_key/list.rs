@@ -98,8 +98,8 @@ pub async fn list_many(
 const ACCOUNTS: &str = "accounts";
 const KEYS: &str = "keys";
 
-/// The ids of each account's page, and one more if there are more. An account can have many revoked keys, so no more
-/// than a page is read for each.
+/// The ids of each account's page, and one more if the account has more keys. An account can have many revoked keys,
+/// so no more than a page is read for each account.
 fn ids_of_pages(
     app: &App,
     main: &MainCaller,

@@ -1,5 +1,6 @@
-//! Looks up API keys by their hash. Hashes that arrive during a look-up are read together by the next one, so that
-//! any number of unknown keys uses only one connection and requests need not be limited to protect the database.
+//! Looks up API keys by their hash. Hashes that arrive during a look-up are read by the next one in a single statement,
+//! so that any number of unknown keys uses only one connection and requests need not be limited to protect the
+//! database.
 
 use std::{
     collections::HashMap,
@@ -55,7 +56,7 @@ impl KeyLookups {
             !replace(&mut waiting.is_running, true)
         };
         if is_first {
-            // In its own task, so that the look-up goes on for other callers if this one is dropped.
+            // In a separate task, so that the look-up continues for other callers if this call is dropped.
             let task = LookupTask { lookups: self.clone(), has_ended: false };
             tokio::spawn(task.run(readers.clone()));
         }
@@ -130,7 +131,7 @@ async fn read(
     Ok(keys.into_iter().map(|key| (key.hash.clone(), Arc::new(key))).collect())
 }
 
-/// Whether a row's hash is one of these. They are a single parameter, so that the statement's text is fixed.
+/// Whether a row's hash is one of these. All hashes are a single parameter, so that the statement's text is fixed.
 fn is_one_of(backend: DbBackend, hashes: &[Hash]) -> SimpleExpr {
     if backend == DbBackend::Postgres {
         let hashes: Vec<Vec<u8>> = hashes.iter().map(|hash| hash.to_vec()).collect();

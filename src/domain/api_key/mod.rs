@@ -52,7 +52,7 @@ entity::api_enum! {
     pub enum CreateKeyRefusal as "CreateApiKeyErrorCode" {
         /// The team has no such account.
         NotFound,
-        /// The name is empty, longer than 200 characters, or contains control characters.
+        /// The name is blank, longer than 200 characters, or contains control characters.
         NameInvalid,
         /// The expiresAt is not in the future.
         ExpiryInvalid,
@@ -66,7 +66,7 @@ entity::api_enum! {
     pub enum UpdateKeyRefusal as "UpdateApiKeyErrorCode" {
         /// The team has no such key.
         NotFound,
-        /// The name is empty, longer than 200 characters, or contains control characters.
+        /// The name is blank, longer than 200 characters, or contains control characters.
         NameInvalid,
     }
 
@@ -90,7 +90,7 @@ pub struct NewApiKey {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// A new key and its row, with the generation of a new account. Nothing is stored.
+/// A new key and its row, which has the generation number of a new account. Nothing is stored.
 pub fn new_key(
     app: &App,
     role: Role,
@@ -335,8 +335,8 @@ pub(super) fn usable(app: &App, account_id: Uuid) -> sea_orm::Select<api_key::En
 }
 
 /// Counts the usable keys of an account before another one is created, under the team's lock. Expired keys are marked
-/// as revoked at their expiry. So an account has at most [`KEYS_PER_ACCOUNT_MAX`] keys that are not revoked, and the cost
-/// of reading these does not grow with the number of keys that it ever had.
+/// as revoked at their expiry. So an account has at most [`KEYS_PER_ACCOUNT_MAX`] keys that are not revoked, and the
+/// cost of reading these does not grow with the number of keys that it ever had.
 async fn prune_and_count(
     app: &App,
     txn: &DatabaseTransaction,

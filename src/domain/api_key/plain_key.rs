@@ -62,12 +62,12 @@ impl PlainKey {
         Sha256::digest(self.text.as_bytes()).into()
     }
 
-    /// The beginning of the key, by which it can be recognised: the kind and a few characters.
+    /// The beginning of the key, by which it can be recognized: the kind and a few characters.
     pub fn prefix(&self) -> &str {
         &self.text[..self.kind.len() + PREFIX_RANDOM_CHARS]
     }
 
-    /// The end of the key, by which it can be recognised.
+    /// The end of the key, by which it can be recognized.
     pub fn last_four(&self) -> &str {
         &self.text[self.text.len() - 4..]
     }

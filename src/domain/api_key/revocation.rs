@@ -30,8 +30,8 @@ entity::api_enum! {
     pub enum RevokeKeyRefusal as "RevokeApiKeyErrorCode" {
         /// The team has no such key.
         NotFound,
-        /// The key is a LIVE key of the main account, and no other valid LIVE key of that account
-        /// is valid for at least as long. Rotate the key instead.
+        /// The key is a LIVE key of the main account, and no other LIVE key of that account is valid
+        /// for at least as long. Rotate the key instead.
         LastKey,
     }
 }

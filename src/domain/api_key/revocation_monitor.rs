@@ -1,5 +1,6 @@
-//! Monitors keys that are used for longer than a request, such as by a WebSocket. Each process reads its monitored keys
-//! once per second, and cancels the token of a key that is no longer usable or whose account is no longer ACTIVE.
+//! Monitors keys that are used for longer than one request, for example by a WebSocket. Each process reads its
+//! monitored keys once per second, and cancels the token of a key that is no longer usable or whose account is no
+//! longer ACTIVE.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -45,7 +46,7 @@ impl KeyRevocationMonitor {
     }
 }
 
-/// Monitors the caller's key until the token is dropped. The token is cancelled when the key is no longer
+/// Monitors the caller's key until the token is dropped. The token is canceled when the key is no longer
 /// usable; `None` if that is already the case.
 pub async fn watch(app: &App, caller: &Caller) -> Result<Option<Arc<CancellationToken>>, Fault> {
     let token = {
@@ -73,9 +74,14 @@ pub async fn run(app: &App) {
                     .filter(|key| !usable.contains(key))
                     .for_each(|key| app.key_monitor.end(*key));
             }
-            Ok(Err(fault)) => tracing::warn!(%fault, "Monitored keys could not be read"),
+            Ok(Err(fault)) => {
+                tracing::warn!(%fault, "Could not check whether API keys in use were revoked; retrying");
+            }
             Err(_) => {
-                tracing::warn!("Monitored keys could not be read: the database does not respond");
+                tracing::warn!(
+                    "Could not check whether API keys in use were revoked: the database does not \
+                                respond; retrying"
+                );
             }
         }
     }

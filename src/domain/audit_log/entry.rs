@@ -1,4 +1,4 @@
-//! An entry of the audit log: its actor, its action and outcome, and the object, account and team that it concerns.
+//! An entry in the audit log: its actor, its action and outcome, and the object, account and team that it concerns.
 
 use std::collections::BTreeMap;
 
@@ -90,7 +90,7 @@ impl Actor {
     }
 }
 
-/// Settings by their names in the API.
+/// Settings by name, as in the API.
 pub type Settings = BTreeMap<&'static str, Value>;
 
 /// An amount in the format of the API: exact cents.
@@ -126,7 +126,7 @@ struct Concerned {
 
 impl Entry {
     /// The entry of a completed call. By default it concerns the actor's team, and the actor's account if the action
-    /// changes what an account owns or the actor is a sub-account.
+    /// changes an object that an account owns or the actor is a sub-account.
     pub fn of(action: AuditAction, target_id: impl Into<Option<Uuid>>) -> Self {
         Self {
             action,
@@ -152,7 +152,7 @@ impl Entry {
         self.to_team(account.team_id)
     }
 
-    /// The entry concerns the account of this key; an operator's key has none.
+    /// Sets the account that the entry concerns: the account of this key. An operator's key has none.
     pub fn to_key(mut self, key: &api_key::Model) -> Self {
         let is_sub_account = key.role == Role::SubAccount;
         self.account = key.account_id.map(|id| Concerned { id, is_sub_account });
@@ -166,7 +166,7 @@ impl Entry {
         self
     }
 
-    /// The account that was set, or else the team.
+    /// The account that the entry concerns, or else the team.
     pub(super) fn concerns(&self) -> Option<Uuid> {
         self.account.map(|account| account.id).or(self.team_id)
     }
@@ -177,18 +177,19 @@ impl Entry {
         self
     }
 
-    /// Sets the outcome: already done earlier under the same idempotency key, so nothing was done now.
+    /// Sets the outcome: done by an earlier call with the same idempotency key, so this call changed nothing.
     pub fn replayed(mut self) -> Self {
         self.outcome = AuditOutcome::Replayed;
         self
     }
 
-    /// The settings of a created object. Those that are null are omitted.
+    /// Sets the settings of a created object. Settings that are null are omitted.
     pub fn made(self, after: Settings) -> Self {
         self.changed(Settings::new(), after)
     }
 
-    /// The settings before and after a change. Unchanged ones are omitted, and the content of metadata is not shown.
+    /// Sets the settings before and after a change. Unchanged settings are omitted, and the content of metadata is not
+    /// shown.
     pub fn changed(mut self, mut before: Settings, mut after: Settings) -> Self {
         let differs_from = |other: Settings| {
             move |name: &&'static str, value: &mut Value| {

@@ -1,5 +1,5 @@
-//! Reading the audit log: a main account sees the entries of its team, except what its sub-accounts did with what they
-//! own; an operator sees everything.
+//! Reading the audit log: a main account sees the entries of its team, except for changes that its sub-accounts made to
+//! objects that they own; an operator sees everything.
 
 use entity::audit_entry::{self, AuditAction, AuditActor, AuditOutcome, Column, Entity};
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, Select};
@@ -24,7 +24,7 @@ pub struct AuditFilter {
     pub action: Option<Vec<AuditAction>>,
     pub outcome: Option<Vec<AuditOutcome>>,
     pub account: Option<AccountRef>,
-    /// The key that was used; nil if the id was malformed.
+    /// The key that made the call; the nil UUID if the id was malformed.
     pub actor_key_id: Option<Uuid>,
     pub created_at: DateTimeRange,
 }
@@ -67,7 +67,7 @@ pub async fn list_for_operator(
         (Some(AccountRef::Id(id)), None) => Entity::of_account(*id),
         (Some(AccountRef::Unknown), None) => Entity::of_account(Uuid::nil()),
         (Some(AccountRef::ExternalId(_)), None) => {
-            let message = "An externalId is unique only in its team. Use the auditLog of the team.";
+            let message = "An externalId is unique only within its team. Use the team's auditLog.";
             return Err(bad_input(message));
         }
         (Some(account), Some(team_id)) => {
@@ -78,7 +78,7 @@ pub async fn list_for_operator(
     list(app, operator.into(), rows, Condition::all(), filter, page).await
 }
 
-/// One page of these rows, which an index finds, with the conditions of the filter.
+/// One page of these rows, which an index finds, restricted by the filter.
 async fn list(
     app: &App,
     scope: Scope,

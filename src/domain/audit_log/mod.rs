@@ -1,5 +1,5 @@
-//! The audit log: every call that manages something, moves money or changes what an account owns, with its caller and
-//! its outcome. Messages are not in it, because their rows are a record of their own.
+//! The audit log: every call that manages something, moves money or changes an object that an account owns, with its
+//! caller and its outcome. Messages are not in the audit log, because their rows already are a record of them.
 //!
 //! The entry of a change is written in the transaction of the change. Changes begin with a function of
 //! [`authentication`](super::api_key::authentication), which returns an
@@ -8,8 +8,8 @@
 //! command. Repeated refusals are counted ([`refusals`]).
 //!
 //! An entry has ids, numbers and settings. It never has a key, a hash, the text of a message, an address, or any other
-//! data of a contact; for metadata it shows only that they changed. An entry about what a sub-account did with what it
-//! owns is private: operators see it, its main account does not.
+//! data of a contact; for metadata it shows only that they changed. An entry about a sub-account's change to an object
+//! that it owns is private: operators see the entry, the team's main account does not.
 
 mod entry;
 pub mod list;

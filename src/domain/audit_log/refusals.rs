@@ -1,8 +1,8 @@
-//! Counts repeated refusals. The first refused call of a key, action, code and target (an account or team) is written to
-//! the audit log immediately. Those that follow within a minute increment the count of its entry: they are counted in
-//! memory, and the worker writes the counts every few seconds. So a flood of refused calls costs the database one row a
-//! minute for each of at most [`TARGETS_MAX`] targets, and an update every few seconds. Calls with further targets
-//! share one entry. A process that is killed loses the counts of its last seconds, but no entry.
+//! Counts repeated refusals. The first refused call of a key, action, code and target (an account or team) is written
+//! to the audit log immediately. Equal calls within the next minute increment the count of its entry: they are counted
+//! in memory, and the worker writes the counts every few seconds. So a flood of refused calls costs the database one
+//! row a minute for each of at most [`TARGETS_MAX`] targets, and an update every few seconds. Calls with further
+//! targets share one entry. A process that is killed loses the counts of its last seconds, but no entry.
 
 use std::{
     collections::HashMap,
@@ -21,10 +21,10 @@ pub const WINDOW: TimeDelta = TimeDelta::minutes(1);
 /// Maximum number of counts written in one transaction. Other writes wait for no more than one transaction.
 const WRITTEN_TOGETHER: usize = 100;
 
-/// Maximum number of accounts and teams that have entries of their own, per key, action and code within a minute.
+/// Maximum number of accounts and teams with an entry of their own per key, action and code within a minute.
 const TARGETS_MAX: usize = 100;
 
-/// What the refusals of one entry have in common, except for their target.
+/// The properties that all refusals of one entry share, except for their target.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Kind {
     key_id: Uuid,
@@ -38,11 +38,11 @@ type Target = Option<Uuid>;
 /// The refusals of one kind and target within a minute of the first.
 struct Window {
     begun: DateTime<Utc>,
-    /// The entry of the first; `None` until it is written.
+    /// The entry of the first refusal; `None` until it is written.
     entry: Option<Uuid>,
-    /// The first could not be written, so the next one must be.
+    /// Whether the first refusal could not be written, so that the next one must be.
     is_left: bool,
-    /// Number of refusals before the entry of the first was written.
+    /// Number of further refusals before the entry of the first was written.
     early: i32,
 }
 
@@ -56,7 +56,7 @@ impl Window {
 #[derive(Default)]
 struct State {
     windows: HashMap<Kind, HashMap<Target, Window>>,
-    /// The increments of the entries' counts that are not written yet.
+    /// The increments of entries' counts that are not written yet.
     unwritten: HashMap<Uuid, i32>,
 }
 
@@ -134,8 +134,8 @@ impl RefusalCounts {
     }
 }
 
-/// A refused call whose entry must be written. If it is dropped before, the next refused call is the first, and keeps
-/// the number of those in between.
+/// A refused call whose entry must be written. If this is dropped before that, the next refused call counts as the
+/// first one, and its entry includes the calls in between.
 pub(in crate::domain) struct First<'c> {
     counts: &'c RefusalCounts,
     alike: Option<(Kind, Target)>,

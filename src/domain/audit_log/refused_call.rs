@@ -14,7 +14,7 @@ use crate::{
 /// The target that a call's arguments name. It may not exist.
 #[derive(Clone, Copy, Debug)]
 pub enum Target<'a> {
-    /// None: the call creates something, or concerns the caller's own account.
+    /// No target: the call creates something, or concerns the caller's own account.
     Nothing,
     /// An object of the account; `None` if the id is malformed.
     Id(Option<Uuid>),

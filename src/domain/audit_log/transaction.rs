@@ -1,4 +1,4 @@
-//! The transaction of a change, which is committed with its entry in the audit log or not at all.
+//! The transaction of a change. The change and its entry in the audit log are committed together or not at all.
 
 use std::ops::Deref;
 

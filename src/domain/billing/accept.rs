@@ -1,4 +1,4 @@
-//! Accepting messages: they are queued for the writer of their team, which charges and stores or refuses them
+//! Accepting messages: messages are queued for their team's writer, which charges and stores or refuses them
 //! (`writer`, `batch`). A quote applies the same rules without storing anything.
 
 use entity::{account, api_key, message};
@@ -34,7 +34,7 @@ pub async fn accept_one(
     waiting.pop().ok_or(Fault::Broken("an enqueued message waits for its verdict"))?.verdict().await
 }
 
-/// Accepts or refuses each message in order, as if they arrived one after another. If the queue cannot take
+/// Accepts or refuses each message in order, as if the messages arrived one after another. If the queue cannot take
 /// all of them, each is refused as OVERLOADED.
 pub async fn accept(
     app: &App,
@@ -107,7 +107,7 @@ pub async fn quote(
         credit_limit: account.credit_limit_micros.map(Micros::from_db),
         total_spent: Micros::from_db(account.total_spent_micros),
         balance: match Micros::from_db(team.balance_micros) {
-            // A hidden balance could be found out by quotes of longer and longer messages, so it counts as
+            // Quotes of longer and longer messages could reveal a hidden balance, so it counts as
             // unlimited. A zero balance is not hidden: `blockedBy` reports it.
             balance if is_hidden && balance > Micros::ZERO => Micros::MAX,
             balance => balance,

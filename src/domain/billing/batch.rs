@@ -44,8 +44,8 @@ pub struct KeyRow {
     pub balance_micros: i64,
 }
 
-/// A stored message with an idempotency key of the batch. Its content is not read, because the team is locked and the
-/// content may be large.
+/// A stored message with an idempotency key that also occurs in the batch. Its content is not read, because the team is
+/// locked and the content may be large.
 #[derive(Clone, Debug, FromQueryResult)]
 pub struct EarlierMessage {
     pub id: Uuid,
@@ -55,7 +55,7 @@ pub struct EarlierMessage {
     pub input_hash: Vec<u8>,
 }
 
-/// A recipient of the batch that has opted out of the account's messages.
+/// A recipient in the batch that has opted out of the account's messages.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, FromQueryResult)]
 pub struct OptedOut {
     pub account_id: Uuid,
@@ -63,14 +63,14 @@ pub struct OptedOut {
     pub address: String,
 }
 
-/// The stored rows that decide a batch.
+/// The stored rows on which the outcome of a batch depends.
 #[derive(Debug, Default)]
 pub struct BatchState {
     pub keys: Vec<KeyRow>,
-    /// The stored messages with idempotency keys of the batch.
+    /// The stored messages with idempotency keys that also occur in the batch.
     pub earlier: Vec<EarlierMessage>,
     pub opted_out: HashSet<OptedOut>,
-    /// The contacts of the batch that exist and are not being erased.
+    /// The contacts in the batch that exist and are not being erased.
     pub contacts: HashSet<Uuid>,
 }
 
@@ -101,7 +101,7 @@ pub struct ChargeEntry {
     pub balance_after: Micros,
 }
 
-/// The totals that an account's row has of its messages.
+/// The totals of an account's messages that are stored in its row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Totals {
     pub spent: Micros,
@@ -116,7 +116,7 @@ pub struct Change<T> {
 }
 
 impl BatchOutcome {
-    /// The outcome of a message that the fast path accepts: the database checks and charges it.
+    /// The outcome of a message on the fast path, where the database checks and charges it.
     pub fn of_one(row: message::Model) -> Self {
         let charges = vec![Charge { index: 0, entry: None }];
         Self { replies: vec![Ok(Verdict::Accepted(row))], charges, ..Self::default() }

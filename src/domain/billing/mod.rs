@@ -11,13 +11,12 @@
 //!   usage in one transaction. Callers get their verdicts only after the commit.
 //! - [`batch`]: the outcome of a batch as a pure function, with a [`verdict`] on each message in order.
 //! - [`store`]: the statements of a batch, for each database.
-//! - [`refund`]: refunds a message that reached no provider, once and in full.
+//! - [`refund`]: refunds a message that is FAILED, EXPIRED or CANCELED, once and in full.
 //! - [`number_fee`]: the fees of phone numbers, at the purchase and each month.
-//! - [`deposit`]: top-ups and adjustments by operators.
+//! - [`top_up`]: top-ups and adjustments by operators.
 
 mod accept;
 mod batch;
-mod deposit;
 pub mod ledger_list;
 mod movements;
 mod number_fee;
@@ -28,6 +27,7 @@ pub mod reconciliation;
 mod refund;
 mod store;
 pub mod test_storage;
+mod top_up;
 pub mod usage;
 pub mod usage_counters;
 mod verdict;
@@ -36,10 +36,10 @@ mod writer;
 pub use super::channel::send_refusal::SendRefusal;
 pub use super::deadline::Deadline;
 pub use accept::{accept, accept_one, quote};
-pub use deposit::{AdjustRefusal, Adjustment, Deposited, TopUp, TopUpRefusal, adjust, top_up};
 pub use number_fee::{FeeRefusal, NumberFees};
 pub use queue::WAITING_OF_TEAM_MAX;
 pub use refund::{cancel, cancel_waiting, newest_waiting, refund, waiting};
 pub use store::Statements;
+pub use top_up::{AdjustRefusal, Adjustment, Deposited, TopUp, TopUpRefusal, adjust, top_up};
 pub use verdict::{AccountState, Draft, Judgement, PriceRefusal, PricedMessage, Verdict};
 pub use writer::{WriterHooks, Writers};

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::{app::App, domain::Fault, money::Micros};
 
-/// Movements of one locked team's balance, collected and then written together.
+/// Movements of one locked team's balance, which are collected and then written together.
 pub(super) struct Movements<'app> {
     pub(super) app: &'app App,
     pub(super) team_id: Uuid,
@@ -23,7 +23,7 @@ pub(super) struct Movements<'app> {
 pub(super) struct Cause {
     pub(super) account_id: Option<Uuid>,
     pub(super) message_id: Option<Uuid>,
-    /// A phone number and the paid month; month 0 is the upfront fee.
+    /// A phone number and the paid month; month 0 is the upfront price.
     pub(super) number_month: Option<(Uuid, i32)>,
     pub(super) idempotency_key: Option<String>,
     pub(super) note: Option<String>,
@@ -62,7 +62,7 @@ impl<'app> Movements<'app> {
         self.entries.last()
     }
 
-    /// Writes the entries and the balance. The statement checks that the balance did not change under the lock.
+    /// Writes the entries and the balance. The statement checks that the balance has not changed under the lock.
     pub(super) async fn write(self, txn: &DatabaseTransaction) -> Result<(), Fault> {
         if self.entries.is_empty() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Fees of phone numbers. A purchase charges the upfront fee and the first month, with the checks of a
+//! Fees of phone numbers. A purchase charges the upfront price and the first month, with the checks of a
 //! send. Each further month is charged regardless of the credit limit. The balance never becomes
 //! negative. Each fee has a ledger entry; a unique index on (phone number, month) prevents a second one.
 
@@ -12,10 +12,10 @@ use uuid::Uuid;
 use super::{usage, usage_counters, verdict::is_at_limit};
 use crate::{app::App, domain::Fault, money::Micros};
 
-/// The month number of the upfront fee.
+/// The month number of the upfront price.
 const UPFRONT: i32 = 0;
 
-/// Why a purchase cannot be paid; the credit limit is checked first.
+/// The reason why a purchase cannot be paid; the credit limit is checked first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeeRefusal {
     CreditLimitReached,
@@ -36,7 +36,7 @@ impl<'app> NumberFees<'app> {
         Self { app, movements, by_account: BTreeMap::new(), counted: BTreeMap::new() }
     }
 
-    /// Charges the upfront fee and the first month of a number: both or none.
+    /// Charges the upfront price and the first month of a number: both or none.
     pub fn buy(
         &mut self,
         account: &account::Model,
@@ -55,7 +55,7 @@ impl<'app> NumberFees<'app> {
         Ok(if is_paid { Ok(()) } else { Err(FeeRefusal::InsufficientBalance) })
     }
 
-    /// Charges the next month. Returns false and charges nothing if the balance is too low.
+    /// Charges the price of the next month. Returns false and charges nothing if the balance is too low.
     pub fn renew(
         &mut self,
         account: &account::Model,
@@ -64,7 +64,7 @@ impl<'app> NumberFees<'app> {
         self.pay(account, number, &[(number.months_paid + 1, number.monthly_price_micros)])
     }
 
-    /// Charges all of these fees (month, price) or none.
+    /// Charges all of these fees (month, price), or none of them.
     fn pay(
         &mut self,
         account: &account::Model,
@@ -106,7 +106,7 @@ impl<'app> NumberFees<'app> {
     }
 }
 
-/// The sum of the fees; `None` beyond the maximum amount, which no balance can pay.
+/// The sum of the fees; `None` above the maximum amount, which no balance can pay.
 fn sum(fees: &[(i32, i64)]) -> Option<Micros> {
     fees.iter().try_fold(Micros::ZERO, |sum, (_, price)| sum.checked_add(Micros::from_db(*price)))
 }

@@ -41,7 +41,7 @@ impl Prices {
         Ok(longest_first.into_iter().find_map(|prefix| prices.get(prefix)).copied())
     }
 
-    /// Removes the list, which has changed.
+    /// Removes the cached list after a change.
     pub fn forget(&self) {
         self.0.forget(&());
     }

@@ -44,7 +44,7 @@ pub struct PriceRow {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct PriceDiff {
     pub added: Vec<PriceRow>,
-    /// The price before, and the new row.
+    /// The old price and the new row.
     pub changed: Vec<(Micros, PriceRow)>,
     pub removed: Vec<PriceRow>,
 }
@@ -58,7 +58,7 @@ impl PriceDiff {
 /// Reads a price list.
 ///
 /// # Errors
-/// All problems of the file, each with its line number.
+/// All problems in the file, each with its line number.
 pub fn read_csv(file: impl Read) -> Result<Vec<PriceRow>, Vec<String>> {
     let format = ListFormat {
         columns: COLUMNS,
@@ -86,7 +86,7 @@ fn read_row(cells: [&str; COLUMNS.len()]) -> Result<PriceRow, String> {
     if !is_prefix {
         let prefix = shown(prefix);
         return Err(format!(
-            "{prefix} is not a dial prefix (expected digits without + and leading 0, or empty)"
+            "{prefix} is not a dial prefix (expected digits without + or a leading 0, or empty)"
         ));
     }
     if !has_numbers && !prefix.is_empty() {

@@ -30,23 +30,23 @@ use crate::domain::{
 
 /// Maximum number of messages waiting for one writer: about half a second of its work.
 pub const WAITING_MAX: usize = 8_192;
-/// Maximum number of these messages of one team.
+/// Maximum number of messages of one team among these.
 pub const WAITING_OF_TEAM_MAX: usize = WAITING_MAX / 2;
 /// Maximum number of messages in a batch.
 pub const BATCH_MAX: usize = 256;
 /// Maximum number of bytes of content waiting for one writer: eight of its largest batches, about a second of its work.
 const WAITING_BYTES_MAX: usize = 8 * BATCH_BYTES_MAX;
-/// Maximum number of these bytes of one team: the bursts of four of its accounts.
+/// Maximum number of bytes of one team among these: the bursts of four of its accounts.
 pub const WAITING_BYTES_OF_TEAM_MAX: usize = WAITING_BYTES_MAX / 2;
-/// Maximum number of bytes of content in a batch, which the writer has in memory several times: as rows, as parameters
-/// of the statement and in the driver. The largest call fits into it.
+/// Maximum number of bytes of content in a batch. The writer holds them in memory several times: as rows, as parameters
+/// of the statement and in the driver. The largest call fits into one batch.
 pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 const _: () = assert!(CALL_BYTES_MAX <= BATCH_BYTES_MAX);
 
 /// Maximum number of bytes of content in a message: an e-mail's text and HTML, its subject and metadata.
 const MESSAGE_BYTES_MAX: usize = 2 * EMAIL_BYTES_MAX + 4 * SUBJECT_CHARS_MAX + METADATA_BYTES_MAX;
 
-/// Maximum time of a batch in the estimate of the wait.
+/// Maximum time that the estimate of the wait assumes for a batch.
 const BATCH_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// A message to accept or refuse, with its caller.
@@ -70,12 +70,12 @@ pub(super) struct Entry {
 impl Entry {
     /// Sends the reply to the caller.
     pub fn reply_with(self, reply: Reply) {
-        // If the caller is gone, an accepted message is stored all the same, and a retry is a replay of it.
+        // If the caller has gone, an accepted message is stored nevertheless, and a retry replays it.
         let _ = self.reply.send(reply);
     }
 }
 
-/// Decides a race between the writer that takes an entry and the caller that gives it up.
+/// Decides a race between the writer that takes an entry and the caller that stops waiting for it.
 #[derive(Default)]
 struct Ticket(AtomicU8);
 
@@ -84,7 +84,7 @@ const TAKEN: u8 = 1;
 const GIVEN_UP: u8 = 2;
 
 impl Ticket {
-    /// Leaves the state [`WAITING`]; false if the other side did so first.
+    /// Leaves the state [`WAITING`]. Returns false if the other side has already left it.
     fn set(&self, to: u8) -> bool {
         self.0.compare_exchange(WAITING, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
@@ -302,8 +302,8 @@ impl State {
         self.load.add(more);
     }
 
-    /// The maximum load that is taken before the next message of a team with this load: the same number of turns of
-    /// every team, each with one message.
+    /// The maximum load that is taken before the next message of a team with this load: every team takes the same
+    /// number of turns, each with one message.
     fn ahead_of(&self, of_team: Load) -> Load {
         let by_turns = (of_team.messages + 1).saturating_mul(self.turns.len());
         let of_others =
@@ -321,7 +321,7 @@ impl State {
                 skipped.push(team_id);
                 continue;
             };
-            // A disconnected caller is not charged. A caller that gave up has its reply already.
+            // A disconnected caller is not charged. A caller that stopped waiting already has its reply.
             if !entry.deadline.is_over() && entry.ticket.set(TAKEN) {
                 bytes += size;
                 batch.push(entry);
@@ -332,7 +332,8 @@ impl State {
         batch
     }
 
-    /// Takes the next message of a team if it has at most `bytes_max` bytes, and moves the team to the end of the turns.
+    /// Takes the next message of a team if it has at most `bytes_max` bytes, and moves the team to the end of the
+    /// turns.
     fn next_of(&mut self, team_id: Uuid, bytes_max: usize) -> Option<(Entry, usize)> {
         let team = self.teams.get_mut(&team_id)?;
         let bytes = team.waiting.front()?.request.message.bytes();

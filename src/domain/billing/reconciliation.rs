@@ -10,9 +10,9 @@ use crate::{app::App, domain::Fault, money::Micros};
 /// A stored value that differs from the recomputed one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drift {
-    /// The rule that is broken.
+    /// The rule that the row breaks.
     pub check: String,
-    /// The row that contradicts the ledger.
+    /// The row that differs from the ledger.
     pub id: Uuid,
     pub stored_micros: i64,
     pub ledger_micros: i64,
@@ -20,7 +20,7 @@ pub struct Drift {
     pub fault: String,
 }
 
-/// The numbers of checked rows, and the differences.
+/// The numbers of checked rows, and the differences that were found.
 #[derive(Debug)]
 pub struct Audit {
     pub teams: u64,
@@ -37,7 +37,7 @@ struct Check {
     /// The description of a row that breaks the rule, with the placeholders `{stored}` and `{expected}`.
     fault: &'static str,
     unit: Unit,
-    /// Selects id, stored and expected value of the rows that break the rule.
+    /// Selects the id, the stored value and the expected value of each row that breaks the rule.
     select: &'static str,
 }
 
@@ -51,9 +51,9 @@ enum Unit {
 
 const CHECKS: &[Check] = &[
     Check {
-        rule: "a team's balance is the sum of its ledger",
+        rule: "a team's balance is the sum of its ledger entries",
         subject: "team",
-        fault: "its balance is stored as {stored}, its ledger sums to {expected}",
+        fault: "its stored balance is {stored}, but its ledger entries add up to {expected}",
         unit: Unit::Money,
         select: "SELECT t.id, t.balance_micros AS stored, \
                 CAST(COALESCE(SUM(l.amount_micros), 0) AS BIGINT) AS expected \
@@ -64,7 +64,7 @@ const CHECKS: &[Check] = &[
     Check {
         rule: "a sub-account's totalSpent is its charges less its refunds",
         subject: "account",
-        fault: "its totalSpent is stored as {stored}, its charges less its refunds are {expected}",
+        fault: "its stored totalSpent is {stored}, but its charges less refunds are {expected}",
         unit: Unit::Money,
         select: "SELECT a.id, a.total_spent_micros AS stored, \
                 CAST(-COALESCE(SUM(l.amount_micros), 0) AS BIGINT) AS expected \
@@ -73,9 +73,10 @@ const CHECKS: &[Check] = &[
          HAVING a.total_spent_micros <> -COALESCE(SUM(l.amount_micros), 0)",
     },
     Check {
-        rule: "a message's cost is its one charge",
+        rule: "a message's cost is the amount of its only charge",
         subject: "message",
-        fault: "its cost is stored as {stored}, its charges in the ledger sum to {expected} (one charge is expected)",
+        fault: "its stored cost is {stored}, but its charges in the ledger add up to {expected} (expected one \
+                charge)",
         unit: Unit::Money,
         select: "SELECT m.id, m.cost_micros AS stored, \
                 CAST(-COALESCE(SUM(l.amount_micros), 0) AS BIGINT) AS expected \
@@ -84,9 +85,10 @@ const CHECKS: &[Check] = &[
          HAVING m.cost_micros <> -COALESCE(SUM(l.amount_micros), 0) OR COUNT(l.id) > 1",
     },
     Check {
-        rule: "a message is refunded once and in full if it reached no provider, and otherwise never",
+        rule: "a message is refunded once and in full if it is FAILED, EXPIRED or CANCELED, and otherwise never",
         subject: "message",
-        fault: "its status requires a refund of {stored}, its refunds in the ledger sum to {expected} (one refund with a refundedAt is expected, or neither)",
+        fault: "its status requires a refund of {stored}, but its refunds in the ledger add up to {expected} \
+                (expected one refund and a refundedAt, or neither)",
         unit: Unit::Money,
         select: "SELECT m.id, \
                 CASE WHEN m.status IN ('FAILED', 'EXPIRED', 'CANCELED') THEN m.cost_micros \
@@ -100,9 +102,9 @@ const CHECKS: &[Check] = &[
              OR COUNT(l.id) > 1 OR (m.refunded_at IS NULL) <> (COUNT(l.id) = 0)",
     },
     Check {
-        rule: "an account's usage is its ledger: charged",
+        rule: "the charges in an account's usage equal those in its ledger",
         subject: "account",
-        fault: "the charges in its usage are {stored}, those in its ledger {expected}",
+        fault: "the charges in its usage are {stored}, but those in its ledger are {expected}",
         unit: Unit::Money,
         select: "SELECT id, stored, expected FROM ( \
            SELECT a.id, \
@@ -115,9 +117,9 @@ const CHECKS: &[Check] = &[
            FROM account a) AS sums WHERE stored <> expected",
     },
     Check {
-        rule: "an account's usage is its ledger: refunded",
+        rule: "the refunds in an account's usage equal those in its ledger",
         subject: "account",
-        fault: "the refunds in its usage are {stored}, those in its ledger {expected}",
+        fault: "the refunds in its usage are {stored}, but those in its ledger are {expected}",
         unit: Unit::Money,
         select: "SELECT id, stored, expected FROM ( \
            SELECT a.id, \
@@ -129,9 +131,9 @@ const CHECKS: &[Check] = &[
            FROM account a) AS sums WHERE stored <> expected",
     },
     Check {
-        rule: "an account's usage counts its live messages",
+        rule: "the number of messages in an account's usage is the number of its LIVE messages",
         subject: "account",
-        fault: "the number of LIVE messages in its usage is {stored}, its messages are {expected}",
+        fault: "the number of messages in its usage is {stored}, but it has {expected} LIVE messages",
         unit: Unit::Messages,
         select: "SELECT id, stored, expected FROM ( \
            SELECT a.id, \
@@ -142,9 +144,9 @@ const CHECKS: &[Check] = &[
            FROM account a) AS sums WHERE stored <> expected",
     },
     Check {
-        rule: "an account's TEST messages are counted",
+        rule: "an account's stored count of TEST messages is the number of those messages",
         subject: "account",
-        fault: "its count of TEST messages is stored as {stored}, it has {expected}",
+        fault: "its stored count of TEST messages is {stored}, but it has {expected}",
         unit: Unit::Messages,
         select: "SELECT id, stored, expected FROM ( \
            SELECT a.id, a.test_message_count AS stored, \
@@ -153,9 +155,9 @@ const CHECKS: &[Check] = &[
            FROM account a) AS sums WHERE stored <> expected",
     },
     Check {
-        rule: "the bytes of an account's TEST messages are counted",
+        rule: "an account's stored size of TEST messages is the total size of those messages",
         subject: "account",
-        fault: "the size of its TEST messages is stored as {stored}, its messages have {expected}",
+        fault: "its stored size of TEST messages is {stored}, but their total size is {expected}",
         unit: Unit::Bytes,
         select: "SELECT id, stored, expected FROM ( \
            SELECT a.id, a.test_message_bytes AS stored, \
@@ -165,9 +167,9 @@ const CHECKS: &[Check] = &[
            FROM account a) AS sums WHERE stored <> expected",
     },
     Check {
-        rule: "a phone number's fees in the ledger are those of its paid months",
+        rule: "a phone number's fees in the ledger are its upfront price and the prices of its paid months",
         subject: "phone number",
-        fault: "the fees of its paid months are {stored}, its fees in the ledger sum to {expected}",
+        fault: "its upfront price and paid months cost {stored}, but its fees in the ledger add up to {expected}",
         unit: Unit::Money,
         select: "SELECT p.id, p.upfront_price_micros + p.months_paid * p.monthly_price_micros AS stored, \
                 CAST(-COALESCE(SUM(l.amount_micros), 0) AS BIGINT) AS expected \
@@ -177,9 +179,10 @@ const CHECKS: &[Check] = &[
                     <> -COALESCE(SUM(l.amount_micros), 0)",
     },
     Check {
-        rule: "an entry begins with a balance that another entry of its team left, or with 0",
+        rule: "the balance before a ledger entry is the balance after another entry of the team, or 0",
         subject: "team",
-        fault: "an entry of its ledger begins with a balance of {stored}, which no other entry left",
+        fault: "the balance before one of its ledger entries is {stored}, which is not the balance after any other \
+                entry",
         unit: Unit::Money,
         select: "SELECT team_id AS id, began AS stored, 0 AS expected FROM ( \
            SELECT team_id, balance_after_micros - amount_micros AS began FROM ledger_entry \

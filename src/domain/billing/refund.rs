@@ -1,5 +1,5 @@
-//! Refunds. A message that reached no provider is refunded once and in full, with one ledger entry: the balance
-//! increases and `totalSpent` decreases. A unique index on (message, kind) prevents a second refund.
+//! Refunds. A message that becomes FAILED, EXPIRED or CANCELED is refunded once and in full, with one ledger entry: the
+//! balance increases and `totalSpent` decreases. A unique index on (message, kind) prevents a second refund.
 
 use super::movements::{Cause, Movements, add_to_total_spent};
 use std::collections::{BTreeMap, HashMap};
@@ -168,12 +168,12 @@ pub async fn cancel(
         error_code: Set(Some(code.to_owned())),
         error_message: Set(Some(text.to_owned())),
         due_at: Set(None),
-        // A worker that is about to expire the message cannot settle it any more.
+        // A worker that is about to expire the message can then no longer settle it.
         lease_id: Set(None),
         updated_at: Set(app.clock.now()),
         ..Default::default()
     };
-    // A worker may have claimed some in the meantime; these are being delivered.
+    // A worker may have claimed some of the messages in the meantime; those are being delivered.
     let mut update = Entity::update_many()
         .set(canceled)
         .filter(has_id(app.db.backend(), messages))

@@ -1,7 +1,7 @@
 //! Usage: daily counters of LIVE messages and of the fees of phone numbers. They are written in the
 //! transaction of the counted event and summed on reading, so that the cost does not grow with the number
 //! of messages. Each event counts on its own UTC day, so a past day never changes and a day's `spent` may
-//! be negative. The fees have no channel: they are in `charged` of a slot without one.
+//! be negative. Fees have no channel: they are part of `charged` in a slot without a channel.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,6 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::usage_counters::FIGURES;
 use crate::{
     app::App,
     db::Readers,
@@ -27,9 +26,19 @@ use crate::{
     money::Micros,
 };
 
+/// The columns that usage sums up.
+pub(super) const FIGURES: [usage_day::Column; 6] = [
+    usage_day::Column::Messages,
+    usage_day::Column::Segments,
+    usage_day::Column::Delivered,
+    usage_day::Column::Failed,
+    usage_day::Column::ChargedMicros,
+    usage_day::Column::RefundedMicros,
+];
+
 /// Maximum number of days in a range.
 pub const RANGE_DAYS_MAX: i64 = 366;
-/// Maximum number of buckets that one statement reads, for all requested accounts together.
+/// Maximum number of buckets that one statement reads, for all requested accounts in total.
 pub const BUCKETS_MAX: usize = 10_000;
 /// Approximate memory of a bucket during a request, as a database row and as a result.
 pub const BUCKET_BYTES: usize = 512;
@@ -37,7 +46,7 @@ pub const BUCKET_BYTES: usize = 512;
 const TOO_MANY_BUCKETS: &str = "The usage of all listed accounts has more than 10000 buckets. Request a shorter range, \
                                 fewer accounts or fewer dimensions.";
 
-/// A range of UTC days, both included.
+/// A range of UTC days, including its first and last day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DateRange {
     pub from: NaiveDate,
@@ -70,7 +79,7 @@ pub struct Bucket {
     pub day: Option<NaiveDate>,
     /// `YYYY-MM`.
     pub month: Option<String>,
-    /// Also `None` for the fees of phone numbers.
+    /// Also `None` in the bucket with the fees of phone numbers.
     pub channel: Option<Channel>,
     /// Also `None` if the channel has no countries.
     pub country: Option<String>,
@@ -98,7 +107,7 @@ impl DateRange {
             return Err(bad_input("The range must not end before it begins."));
         }
         if days > RANGE_DAYS_MAX {
-            return Err(bad_input("The range must have at most 366 days."));
+            return Err(bad_input("The range must be at most 366 days."));
         }
         Ok(range)
     }
@@ -212,7 +221,7 @@ struct SummedRow {
     refunded_micros: i64,
 }
 
-/// The sums by the requested dimensions, and also by account if `by_account`, as [`SummedRow`]s.
+/// The sums by the requested dimensions, and by account if `by_account`, as [`SummedRow`]s.
 fn summed<C: ConnectionTrait>(
     db: &C,
     select: Select<usage_day::Entity>,
@@ -287,7 +296,7 @@ fn collect(range: DateRange, group_by: &[UsageDimension], rows: Vec<SummedRow>) 
     Usage { range, totals, buckets }
 }
 
-/// The line of an account in a usage export.
+/// An account's line in a usage export.
 pub struct ExportLine {
     pub account: entity::account::Model,
     pub figures: Figures,
@@ -301,8 +310,8 @@ impl ExportLine {
     }
 }
 
-/// All sub-accounts of one team or of all teams with their figures of the range, oldest account first; with
-/// `with_main_accounts` also the main accounts.
+/// All sub-accounts of one team or of all teams with their figures in the range, oldest account first. With
+/// `with_main_accounts`, main accounts are included.
 pub async fn export(
     app: &App,
     team_id: Option<Uuid>,

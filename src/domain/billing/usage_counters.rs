@@ -16,18 +16,8 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::usage::Figures;
+use super::usage::{FIGURES, Figures};
 use crate::{app::App, domain::Fault};
-
-/// The columns that are summed.
-pub(super) const FIGURES: [usage_day::Column; 6] = [
-    usage_day::Column::Messages,
-    usage_day::Column::Segments,
-    usage_day::Column::Delivered,
-    usage_day::Column::Failed,
-    usage_day::Column::ChargedMicros,
-    usage_day::Column::RefundedMicros,
-];
 
 /// The counter that an event is added to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

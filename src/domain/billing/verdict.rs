@@ -27,7 +27,8 @@ use crate::{
 pub enum Verdict {
     /// Charged, stored, and queued for delivery.
     Accepted(message::Model),
-    /// Accepted earlier with the same idempotency key, as the message with this id; nothing was charged now.
+    /// Accepted by an earlier call with the same idempotency key, as the message with this id; this call charged
+    /// nothing.
     Replayed(Uuid),
     Refused(Refusal<SendRefusal>),
 }
@@ -35,18 +36,18 @@ pub enum Verdict {
 /// A message whose input was checked.
 #[derive(Clone, Debug)]
 pub struct PricedMessage {
-    /// The content and recipient, or the refusal by its contact, template or sender.
+    /// The content and recipient, or the refusal because of its contact, template or sender.
     pub draft: Result<Draft, Refusal<SendRefusal>>,
     /// A JSON object as text.
     pub metadata: Option<String>,
     pub schedule: Schedule,
     pub idempotency_key: Option<String>,
-    /// SHA-256 of the normalised input.
+    /// SHA-256 of the normalized input.
     pub input_hash: Vec<u8>,
 }
 
 impl PricedMessage {
-    /// Bytes of its content and metadata; its other parts are small.
+    /// Number of bytes of the message's content and metadata; its other parts are small.
     pub fn bytes(&self) -> usize {
         let content = self.draft.as_ref().map_or(0, |draft| draft.content.bytes());
         content + self.metadata.as_ref().map_or(0, String::len)
@@ -77,7 +78,7 @@ pub struct Draft {
     pub simulated: Option<SendRefusal>,
 }
 
-/// Why a message has no cost.
+/// The reason why a message has no cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PriceRefusal {
     /// The channel has no carrier.
@@ -85,7 +86,7 @@ pub enum PriceRefusal {
     NoPrice,
 }
 
-/// The state of key, account, team and recipient that decides a send.
+/// The state of the key, account, team and recipient on which the verdict depends.
 #[derive(Clone, Debug)]
 pub struct AccountState {
     pub now: DateTime<Utc>,
@@ -130,11 +131,12 @@ impl AccountState {
                 Judgement::Refuse(SendRefusal::IdempotencyConflict)
             };
         }
-        // This is not one of the input checks, because a replay must work also after `validUntil`.
+        // This is not one of the input checks, because a replay must work even after `validUntil`.
         if !message.schedule.is_possible(self.now) {
             return Judgement::Refuse(SendRefusal::ValidUntilInvalid);
         }
-        // Nor are these, because a replay must work also without its contact, template or sender.
+        // These are not input checks either, because a replay must work even if its contact, template or sender was
+        // deleted.
         let draft = match &message.draft {
             Ok(_) if self.is_contact_gone => {
                 return Judgement::Refuse(SendRefusal::ContactNotFound);

@@ -7,7 +7,7 @@ use crate::domain::validate::{is_line, is_visible, is_within};
 
 /// Maximum number of characters in an SMS.
 pub const SMS_CHARS_MAX: usize = 1_600;
-/// Maximum number of characters in a WhatsApp or Telegram message, which is the limit of both providers.
+/// Maximum number of characters in a WhatsApp or Telegram message; both providers have this limit.
 pub const CHAT_CHARS_MAX: usize = 4_096;
 /// Maximum number of bytes in the text of an e-mail, and in its HTML.
 pub const EMAIL_BYTES_MAX: usize = 100 * 1024;
@@ -59,7 +59,7 @@ impl Content {
                 && (subject.trim().is_empty() || is_visible(subject));
             if !is_email || !is_subject {
                 let rule = "The subject is not valid (expected, for e-mails only, one line of at most 998 \
-                            characters without control, line-separator or direction characters).";
+                            characters without control, line-separator or bidirectional control characters).";
                 return Err((Part::Subject, rule));
             }
         }
@@ -69,7 +69,7 @@ impl Content {
 
 fn check_text(text: &str, channel: Channel) -> Result<(), &'static str> {
     if text.trim().is_empty() {
-        return Err("The text must not be empty.");
+        return Err("The text must not be blank.");
     }
     let is_too_long = match channel {
         Channel::Sms => !is_within(text, SMS_CHARS_MAX),
@@ -80,7 +80,7 @@ fn check_text(text: &str, channel: Channel) -> Result<(), &'static str> {
         return Err(match channel {
             Channel::Sms => "The text of an SMS must have at most 1600 characters.",
             Channel::Whatsapp | Channel::Telegram => "The text must have at most 4096 characters.",
-            Channel::Email => "The text of an e-mail must have at most 100 KiB.",
+            Channel::Email => "The text of an e-mail must be at most 100 KiB.",
         });
     }
     if text.contains('\0') {
@@ -94,10 +94,10 @@ fn check_html(html: &str, is_email: bool) -> Result<(), &'static str> {
         return Err("Only e-mails can have HTML.");
     }
     if html.trim().is_empty() {
-        return Err("The HTML must not be empty. Leave it out instead.");
+        return Err("The HTML must not be blank. Omit it instead.");
     }
     if html.len() > EMAIL_BYTES_MAX {
-        return Err("The HTML of an e-mail must have at most 100 KiB.");
+        return Err("The HTML of an e-mail must be at most 100 KiB.");
     }
     if html.contains('\0') {
         return Err("The HTML must not contain NUL.");

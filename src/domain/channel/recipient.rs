@@ -1,4 +1,4 @@
-//! Recipients: parsing by channel, normalisation, and the country of a phone number.
+//! Recipients: parsing by channel, normalization, and the country of a phone number.
 
 use std::borrow::Cow;
 
@@ -21,7 +21,7 @@ pub const RECIPIENT_BYTES_MAX: usize = 512;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipient {
     pub channel: Channel,
-    /// E.164, a normalised e-mail address (except for capitals before the `@`), or a chat id.
+    /// E.164, a normalized e-mail address (except for capitals before the `@`), or a chat id.
     pub address: String,
     /// ISO 3166-1 alpha-2; only for phone numbers.
     pub country: Option<String>,
@@ -68,8 +68,8 @@ impl Recipient {
 }
 
 /// A form that all spellings of a recipient share. It is for comparison only, not for sending. An e-mail address has
-/// its domain as in the DNS. Its local part is without enclosing quotation marks (RFC 5321, section 4.1.2), composed
-/// (NFC) and in lower case, because no provider distinguishes mailboxes by case.
+/// its domain in the form used by the DNS. Its local part is without enclosing quotation marks (RFC 5321, section
+/// 4.1.2), composed (NFC) and in lower case, because no provider distinguishes mailboxes by case.
 pub fn identity(channel: Channel, address: &str) -> Cow<'_, str> {
     let plain = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase() && byte != b'"';
     if channel != Channel::Email || address.bytes().all(plain) {
@@ -81,7 +81,7 @@ pub fn identity(channel: Channel, address: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{local}@{domain}"))
 }
 
-/// An e-mail address with its domain in Unicode; `None` if its domain is not in Punycode.
+/// An e-mail address with its domain in Unicode; `None` if no part of the domain is in Punycode.
 pub fn in_unicode(address: &str) -> Option<String> {
     let (local, domain) = address.rsplit_once('@').filter(|(_, domain)| domain.contains("xn--"))?;
     let (domain, _) = idna::domain_to_unicode(domain);
@@ -193,7 +193,7 @@ fn local_part(local: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// RFC 5322, section 3.2.3, and RFC 6531, section 3.3.
+/// Whether text is an atom (RFC 5322, section 3.2.3, and RFC 6531, section 3.3).
 fn is_atom(text: &str) -> bool {
     let is_atom_char = |char: char| {
         char.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(char) || !char.is_ascii()

@@ -1,4 +1,4 @@
-//! The time in which a message may be sent: from `sendAt` until before `validUntil`.
+//! The period in which a message may be sent: from `sendAt` until just before `validUntil`.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::message;
@@ -37,7 +37,7 @@ impl Schedule {
     }
 }
 
-/// Whether the time in which the message may be sent is over.
+/// Whether the period in which the message may be sent has ended.
 pub fn is_over(message: &message::Model, now: DateTime<Utc>) -> bool {
     message.valid_until.is_some_and(|until| until <= now)
 }

@@ -1,5 +1,5 @@
-//! The number of SMS segments of a text: GSM-7 (3GPP TS 23.038) if it has all characters, otherwise
-//! UCS-2. A character is never split between two segments.
+//! The number of SMS segments of a text. The encoding is GSM-7 (3GPP TS 23.038) if it has all of the
+//! text's characters, otherwise UCS-2. A character is never split between two segments.
 
 use entity::message::Channel;
 
@@ -17,7 +17,7 @@ entity::api_enum! {
 
 const GSM7_BASIC: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡\
                           ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà";
-/// Characters that need an escape septet before their own.
+/// Characters that are encoded as an escape septet and a second septet.
 const GSM7_EXTENSION: &str = "\u{c}^{}\\[~]|€";
 
 /// The encoding and the number of segments of a text on this channel; channels other than SMS have one
@@ -50,7 +50,7 @@ fn septets(character: char) -> Option<usize> {
     }
 }
 
-/// Segments for characters of these widths: one of `single` units, or several of `multi` units.
+/// The number of segments for characters of these widths: one segment of `single` units, or several of `multi` units.
 fn parts(widths: &[usize], single: usize, multi: usize) -> i32 {
     if widths.iter().sum::<usize>() <= single {
         return 1;

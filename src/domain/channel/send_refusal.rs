@@ -1,4 +1,4 @@
-//! The reasons for which a message is not accepted, each with its message and the argument at fault.
+//! The reasons for which a message is not accepted, each with its error message and the argument at fault.
 
 use entity::message::Channel;
 
@@ -15,12 +15,12 @@ entity::api_enum! {
         /// The recipient is not valid for the channel, or not exactly one of to and contactId is set.
         InvalidRecipient,
         /// The text is missing; the text, subject or HTML is too long or not allowed for the channel; or content is
-        /// given together with a templateId.
+        /// set together with a templateId.
         InvalidContent,
-        /// The variables are larger than 16 KiB as JSON, have more than 1,000 values or 32 levels, or are given
-        /// without a templateId.
+        /// The variables are larger than 16 KiB as JSON, have more than 1,000 values or 32 levels of
+        /// nesting, or are set without a templateId.
         VariablesInvalid,
-        /// The metadata is larger than 16 KiB as JSON, or has more than 1,000 values or 32 levels.
+        /// The metadata is larger than 16 KiB as JSON, or has more than 1,000 values or 32 levels of nesting.
         MetadataInvalid,
         /// The idempotencyKey is empty, longer than 255 characters, or contains control characters.
         IdempotencyKeyInvalid,
@@ -38,17 +38,16 @@ entity::api_enum! {
         ContactUnreachable,
         /// The template has no body for the channel.
         TemplateBodyMissing,
-        /// A variable that has no default is not given, or its value lacks a part that the template
-        /// uses.
+        /// A variable without a default is not set, or its value lacks a part that the template uses.
         VariableMissing,
-        /// The template exceeds the maximum number of steps, does not fit its variables, compares
-        /// lists, or results in content that is not allowed for the channel; or the templates of
-        /// the request took more than 200 ms together.
+        /// The template uses a variable in a way that its type does not allow, compares lists,
+        /// exceeds the maximum number of steps, or results in content that is not allowed for the
+        /// channel; or rendering the templates of the request took more than 200 ms in total.
         TemplateFailed,
         /// The account has no such sender.
         SenderNotFound,
-        /// The sender cannot send on the channel now: it has no identity for the channel, or its
-        /// phone number is SUSPENDED.
+        /// The sender cannot currently send on the channel: it has no identity for the channel, or
+        /// its phone number is SUSPENDED.
         SenderUnavailable,
         /// The account is SUSPENDED.
         AccountSuspended,
@@ -65,33 +64,35 @@ entity::api_enum! {
         /// The balance of the team is lower than the cost of the message.
         InsufficientBalance,
         /// The account has reached the limit of 20,000 stored TEST messages, or of 64 MiB for their
-        /// texts, subjects, HTML and metadata. TEST messages are deleted after 7 days.
+        /// text, subjects, HTML and metadata. TEST messages are deleted after 7 days.
         TestStorageFull,
         /// The server is too busy to process this message of a sendMessages call. Nothing was
         /// charged for it. If other messages of the call were accepted, this one was accepted by an
-        /// earlier call and cannot be read now; otherwise no message of the call was processed.
+        /// earlier call and cannot be returned right now; otherwise no message of the call was processed.
         /// Repeat it after one second with the same idempotencyKey.
         Overloaded,
     }
 }
 
 impl SendRefusal {
-    /// For people: what is wrong and what to do about it. Refusals of invalid input have a more exact message, which
-    /// the check of that input adds.
+    /// Human-readable explanation of the refusal and how to resolve it. The check of an input replaces it with a more
+    /// exact message.
     pub fn message(self, channel: Option<Channel>) -> &'static str {
         match self {
             Self::IdempotencyConflict => {
-                "This idempotencyKey was already used for another message, or for one whose recipient was \
-                 erased since. Use a new key for a new message."
+                "This idempotencyKey was already used for another message, or for one whose recipient has since \
+                 been erased. Use a new key for a new message."
             }
             Self::SenderNotFound => SENDER_NOT_FOUND,
             Self::SenderUnavailable => {
-                "The sender cannot send on this channel now; see its channels."
+                "The sender cannot currently send on this channel. Its `channels` field lists what it can send."
             }
             Self::AccountSuspended => {
-                "The account is suspended. Its main account can reactivate it."
+                "The account is suspended. The team's main account can reactivate it."
             }
-            Self::AccountInactive => "The account is inactive. Its main account can reactivate it.",
+            Self::AccountInactive => {
+                "The account is inactive. The team's main account can reactivate it."
+            }
             Self::OptedOut => {
                 "The recipient has opted out of the account's messages on this channel."
             }
@@ -116,20 +117,21 @@ impl SendRefusal {
                 "This destination has no price. The server's operator can add one with `tollgate price import`."
             }
             Self::CreditLimitReached => {
-                "The account's totalSpent has reached its creditLimit; its main account can raise it."
+                "The account's totalSpent has reached its creditLimit. The team's main account can raise the \
+                 creditLimit."
             }
             Self::InsufficientBalance => "The team's balance is lower than the message's cost.",
             Self::TestStorageFull => {
-                "The account's storage for TEST messages is full (20,000 messages, or 64 MiB of texts, \
-                 subjects, HTML and metadata). A message is deleted 7 days after it was accepted or, if that \
-                 is later, after its sendAt. Try again later, or send with a LIVE key."
+                "The account's storage for TEST messages is full (20,000 messages, or 64 MiB of text, subjects, \
+                 HTML and metadata). A message is deleted 7 days after it was accepted or, if that is later, 7 days \
+                 after its sendAt. Try again later, or send with a LIVE key."
             }
             Self::Overloaded => {
                 "The server is too busy to accept all messages of this call; nothing was charged. Try \
                  again in a second with the same idempotency keys."
             }
             Self::SendAtInvalid => SEND_AT_RULE,
-            Self::ValidUntilInvalid => "The validUntil must be after now and after sendAt.",
+            Self::ValidUntilInvalid => "The validUntil must be in the future and after sendAt.",
             Self::InvalidRecipient => "The recipient is not valid.",
             Self::InvalidContent => "The content is not valid.",
             Self::VariablesInvalid => VARIABLES_RULE,

@@ -49,7 +49,7 @@ impl Senders {
         if ids.iter().all(is_cached) { Ok(cached) } else { read(db, account_id).await }
     }
 
-    /// Removes the senders of an account, some of which have changed.
+    /// Removes the senders of an account after a change to one of them.
     pub fn forget(&self, account_id: Uuid) {
         self.0.forget(&account_id);
     }

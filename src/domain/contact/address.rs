@@ -1,5 +1,6 @@
 //! Adds, changes and removes addresses of a contact. A contact has 1 to 20 addresses in normal form and one primary
-//! address per channel; an address belongs to one contact of the account. Every change locks the contact first.
+//! address on each channel that it has addresses for; an address belongs to one contact of the account. Every change
+//! locks the contact first.
 
 use super::store::addresses_in;
 use entity::{
@@ -44,7 +45,7 @@ entity::api_enum! {
         NotFound,
         /// The address is not valid for its channel.
         AddressInvalid,
-        /// The label is empty, longer than 64 characters, or contains control characters.
+        /// The label is blank, longer than 64 characters, or contains control characters.
         LabelInvalid,
         /// The contact already has 20 addresses.
         TooManyAddresses,
@@ -60,7 +61,7 @@ entity::api_enum! {
         NotFound,
         /// The address is not valid for its channel.
         AddressInvalid,
-        /// The label is empty, longer than 64 characters, or contains control characters.
+        /// The label is blank, longer than 64 characters, or contains control characters.
         LabelInvalid,
         /// A contact of the account already has this address.
         AddressTaken,
@@ -248,8 +249,8 @@ fn entry(action: AuditAction, id: Uuid, contact: &contact::Model) -> Entry {
     Entry::of(action, id).made(Settings::from([("contactId", json!(contact.id))]))
 }
 
-/// The contact of an address, locked, the address, and the contact's other addresses. Tries again if a merge moved the
-/// address to another contact while this call waited for the lock.
+/// The contact of an address, locked, with the address and the contact's other addresses. Tries again if a merge moved
+/// the address to another contact while this call was waiting for the lock.
 async fn lock_with_addresses(
     txn: &DatabaseTransaction,
     account_id: Uuid,
@@ -270,7 +271,7 @@ async fn lock_with_addresses(
     }
 }
 
-/// Clears the primary address of the channel, before another one is set.
+/// Clears the primary address of the channel before another one is set.
 async fn clear_primary(
     txn: &DatabaseTransaction,
     contact: &contact::Model,

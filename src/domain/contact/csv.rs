@@ -2,8 +2,8 @@
 //! created in its own transaction, so an invalid row does not affect the others. A row with an existing address is
 //! refused, so an interrupted import can be repeated.
 //!
-//! This is not part of the API because a file of 10,000 rows exceeds the size and the duration of a request. An
-//! endpoint beside GraphQL would need its own limits, deadline and storage for unfinished imports.
+//! The API has no such import because a file of 10,000 rows exceeds the size and the duration of a request. A separate
+//! endpoint would need its own limits, deadline and storage for unfinished imports.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -39,7 +39,7 @@ use crate::{
     json,
 };
 
-/// Maximum number of rows of a file.
+/// Maximum number of rows in a file.
 pub const ROWS_MAX: usize = 10_000;
 /// The columns of a file, in any order; missing columns are treated as empty. A cell holds one tag or address per line;
 /// an address may be followed by ` #` and a label. The first address of a channel is its primary one.
@@ -64,8 +64,8 @@ const CHANNELS: [(&str, Channel); 4] = [
 /// Maximum number of tags or addresses in a cell.
 pub const CELL_LINES_MAX: usize = 100;
 
-/// A row of a file: its line, and its cells or why they cannot be read. The cells are parsed only when the row is
-/// imported, because a parsed contact needs much more memory.
+/// A row of a file: its line number, and its cells or the reason why they cannot be read. The cells are parsed only
+/// when the row is imported, because a parsed contact needs much more memory.
 pub struct Row {
     pub line: u64,
     header: Arc<StringRecord>,
@@ -243,7 +243,7 @@ fn cells_of(
     cells.extend(CHANNELS.map(|(_, channel)| {
         let of_channel = addresses.iter().filter(|address| address.channel == channel);
         let lines: Vec<String> = of_channel.map(line_of).collect();
-        // Phone numbers and usernames are not escaped: their + or @ is not followed by a formula.
+        // Phone numbers and usernames are not escaped: the text after their + or @ is not a formula.
         let cell = lines.join("\n");
         if channel == Channel::Email { escape_formula(&cell) } else { cell }
     }));

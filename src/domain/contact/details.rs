@@ -1,4 +1,5 @@
-//! Checks and normalises the fields of a contact other than its addresses. Creation and change share these rules.
+//! Checks and normalizes the fields of a contact other than its addresses. Creating and changing a contact share these
+//! rules.
 
 use std::collections::BTreeSet;
 

@@ -4,9 +4,9 @@
 //! cost, status, country and idempotency key, so totals stay correct and a repeated send is a conflict, not a second
 //! message. `metadata`, idempotency keys and opt-outs are kept.
 //!
-//! A message that waits for delivery blocks the erasure (`CONTACT_IN_USE`). Otherwise the contact is marked under the
-//! team's lock; from then on it accepts no messages and cannot be changed or merged. The messages are erased next, in
-//! small batches, and the contact is deleted last, under the team's lock. An interrupted erasure can be repeated. On
+//! A message that is waiting for delivery blocks the erasure (`CONTACT_IN_USE`). Otherwise the contact is marked under
+//! the team's lock; from then on it accepts no messages and cannot be changed or merged. The messages are erased next,
+//! in small batches, and the contact is deleted last, under the team's lock. An interrupted erasure can be repeated. On
 //! `SQLite` the worker then truncates the write-ahead log, which still contains the old rows.
 
 use entity::{
@@ -44,7 +44,7 @@ entity::api_enum! {
     pub enum DeleteContactRefusal {
         /// The account has no such contact.
         NotFound,
-        /// A message to one of the contact's addresses waits to be sent, or the contact is being merged. Try again
+        /// A message to one of the contact's addresses is waiting to be sent, or the contact is being merged. Try again
         /// later.
         ContactInUse,
     }
@@ -53,7 +53,7 @@ entity::api_enum! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Erased {
     pub contact_id: Uuid,
-    /// Number of messages from which personal data was erased.
+    /// Number of messages whose personal data was erased.
     pub messages: u64,
 }
 
@@ -182,7 +182,7 @@ fn not_waiting(messages: &Select<message::Entity>) -> Select<message::Entity> {
     messages.clone().filter(message::Entity::is_waiting().not())
 }
 
-/// Refuses the erasure if one of these messages waits for delivery.
+/// Refuses the erasure if one of these messages is waiting for delivery.
 async fn check_none_waiting<C: ConnectionTrait>(
     db: &C,
     selects: &[Select<message::Entity>],
@@ -198,7 +198,8 @@ async fn check_none_waiting<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Erases the personal data of these messages, except those that wait for delivery. Returns the number of messages.
+/// Erases the personal data of these messages, except of those that are waiting for delivery. Returns the number of
+/// messages.
 async fn blank<C: ConnectionTrait>(
     db: &C,
     contact: &contact::Model,

@@ -73,7 +73,7 @@ pub(in crate::domain) async fn list_of(
     list.page(&app.read_as(owner), keyset).await
 }
 
-/// The distinct tags of the filter.
+/// The tags of the filter without duplicates.
 fn tags(filter: &ContactFilter) -> Result<Vec<&str>, Fault> {
     let tags = filter.tags.as_deref().unwrap_or_default();
     if tags.len() > TAGS_PER_CONTACT_MAX {
@@ -248,7 +248,7 @@ pub async fn tags_of(
     Ok(by_contact)
 }
 
-/// The time zones of the contacts that have these addresses. A contact without a time zone is left out.
+/// The time zones of the contacts that have these addresses. Contacts without a time zone are left out.
 pub(in crate::domain) async fn time_zones_of<C: ConnectionTrait>(
     db: &C,
     keys: impl Iterator<Item = (Uuid, Channel, String)>,

@@ -1,4 +1,4 @@
-//! Merges two contacts of an account that are the same person.
+//! Merges two contacts of an account that represent the same person.
 
 use std::collections::BTreeSet;
 
@@ -33,11 +33,11 @@ entity::api_enum! {
     pub enum MergeContactsRefusal {
         /// The account has no such contact.
         NotFound,
-        /// Both ids are those of the same contact.
+        /// Both ids belong to the same contact.
         SameContact,
-        /// The contacts have more than 20 addresses together.
+        /// The contacts have more than 20 addresses in total.
         TooManyAddresses,
-        /// The contacts have more than 50 tags together.
+        /// The contacts have more than 50 tags in total.
         TooManyTags,
         /// One of the contacts is being deleted, or merged with another contact.
         ContactInUse,
@@ -108,7 +108,7 @@ pub async fn merge(
         .filter(of_merged)
         .exec(&txn)
         .await?;
-    // Messages that were accepted since the batches.
+    // Messages that were accepted after the last batch.
     let messages = messages_of(merged.account_id, Some(merged.id));
     let messages = messages.select_only().column(message::Column::Id);
     let messages: Vec<Uuid> = messages.into_tuple().all(&txn).await?;

@@ -40,23 +40,23 @@ pub mod tag;
 entity::api_enum! {
     /// Reasons why createContact is refused.
     pub enum CreateContactRefusal {
-        /// The displayName is empty, longer than 200 characters, or contains control characters.
+        /// The displayName is blank, longer than 200 characters, or contains control characters.
         NameInvalid,
         /// The locale is not a valid BCP 47 tag.
         LocaleInvalid,
         /// The timeZone is not a name of the IANA time zone database.
         TimeZoneInvalid,
-        /// There are more than 50 tags, or a tag is empty, longer than 64 characters, or contains control characters.
+        /// There are more than 50 tags, or a tag is blank, longer than 64 characters, or contains control characters.
         TagsInvalid,
-        /// The metadata is larger than 16 KiB as JSON, or has more than 1,000 values or 32 levels.
+        /// The metadata is larger than 16 KiB as JSON, or has more than 1,000 values or 32 levels of nesting.
         MetadataInvalid,
         /// There are no addresses, or more than 20.
         AddressCountInvalid,
         /// An address is not valid for its channel.
         AddressInvalid,
-        /// A label is empty, longer than 64 characters, or contains control characters.
+        /// A label is blank, longer than 64 characters, or contains control characters.
         LabelInvalid,
-        /// An address is given twice, or another contact of the account already has it.
+        /// Two of the addresses are the same, or another contact of the account already has one of them.
         AddressTaken,
     }
 
@@ -64,15 +64,15 @@ entity::api_enum! {
     pub enum UpdateContactRefusal {
         /// The account has no such contact.
         NotFound,
-        /// The displayName is empty, longer than 200 characters, or contains control characters.
+        /// The displayName is blank, longer than 200 characters, or contains control characters.
         NameInvalid,
         /// The locale is not a valid BCP 47 tag.
         LocaleInvalid,
         /// The timeZone is not a name of the IANA time zone database.
         TimeZoneInvalid,
-        /// There are more than 50 tags, or a tag is empty, longer than 64 characters, or contains control characters.
+        /// There are more than 50 tags, or a tag is blank, longer than 64 characters, or contains control characters.
         TagsInvalid,
-        /// The metadata is larger than 16 KiB as JSON, or has more than 1,000 values or 32 levels.
+        /// The metadata is larger than 16 KiB as JSON, or has more than 1,000 values or 32 levels of nesting.
         MetadataInvalid,
         /// The contact is being deleted or merged.
         ContactInUse,
@@ -133,7 +133,7 @@ pub async fn create(
     Ok(created)
 }
 
-/// Checks and normalises the input of a new contact.
+/// Checks and normalizes the input of a new contact.
 pub(super) fn check(new: NewContact) -> Result<CheckedContact, Failure<CreateContactRefusal>> {
     use CreateContactRefusal as Refusal;
     let change = ContactChange {
@@ -155,14 +155,15 @@ pub(super) fn check(new: NewContact) -> Result<CheckedContact, Failure<CreateCon
         let number = at + 1;
         let address = address.checked().map_err(|problem| match problem {
             AddressProblem::Address(rule) => {
-                refused(Refusal::AddressInvalid, field, format!("Address {number}: {rule}"))
+                let message = rule.replacen("The recipient", &format!("Address {number}"), 1);
+                refused(Refusal::AddressInvalid, field, message)
             }
             AddressProblem::Label(rule) => {
                 refused(Refusal::LabelInvalid, field, format!("Address {number}: {rule}"))
             }
         })?;
         if addresses.iter().any(|other: &CheckedAddress| other.recipient == address.recipient) {
-            let message = format!("Duplicate address {number}.");
+            let message = format!("Address {number} is a duplicate.");
             return Err(refused(Refusal::AddressTaken, field, message));
         }
         addresses.push(address);

@@ -1,4 +1,4 @@
-//! Reads, locks and writes the row of a contact. Shared by the operations on contacts and their addresses.
+//! Reads, locks and writes the row of a contact. The operations on contacts and on addresses share these functions.
 
 use entity::{contact, contact_address};
 use sea_orm::{
@@ -15,7 +15,7 @@ use crate::{
 pub(super) const BUSY: &str =
     "The contact is being deleted or merged. If that call was interrupted, repeat it.";
 
-/// Refuses a change of a locked contact that is being erased or merged.
+/// Refuses a change to a locked contact that is being erased or merged.
 pub(super) fn refuse_if_busy<C>(
     contact: &contact::Model,
     code: C,
@@ -49,7 +49,7 @@ pub(super) async fn lock(
     Ok(contact.lock_exclusive().one(txn).await?)
 }
 
-/// Writes the columns that are set of a locked contact, and updates its search text and time of change.
+/// Writes those columns of a locked contact that are set, and updates its search text and time of change.
 pub(super) async fn write(
     app: &App,
     txn: &DatabaseTransaction,
@@ -78,7 +78,7 @@ pub(super) fn search_text(
     let mut lines = vec![folded(display_name.unwrap_or_default())];
     for address in addresses {
         lines.push(folded(&address.address));
-        // An internationalised domain is found in Unicode as well as in Punycode.
+        // Both forms are indexed, so that a search in Unicode or in Punycode finds the address.
         lines.extend(recipient::in_unicode(&address.address).as_deref().map(folded));
     }
     lines.join("\n")

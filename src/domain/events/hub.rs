@@ -25,14 +25,14 @@ use crate::{
 
 /// How long changes are collected before they are published.
 pub(super) const COLLECT_DELAY: Duration = Duration::from_millis(50);
-/// Maximum number of events that a slow listener may lag behind; beyond that it gets [`Event::Lagged`].
+/// Maximum number of events by which a slow listener may lag behind; above that it gets [`Event::Lagged`].
 const LAG_MAX: usize = 64;
-/// Maximum number of changes of one team that are pending for other processes; beyond that, these get
+/// Maximum number of changes in one team that are pending for other processes; above that, these processes get
 /// [`Event::Lagged`].
 pub(super) const PENDING_MAX: usize = 10_000;
 
 /// Maximum number of concurrent reads by all listeners, so that connections are left for requests. A team has half of
-/// them, which is one.
+/// these reads, which is one.
 const READS_MAX: usize = 2;
 
 /// A change that was committed.
@@ -67,13 +67,13 @@ pub type Changed = BTreeMap<Uuid, BTreeSet<Uuid>>;
 #[derive(Debug)]
 pub struct ReceivedEvent {
     pub event: Event,
-    /// By the app's clock.
+    /// The time by the app's clock.
     pub at: DateTime<Utc>,
-    /// The same time: a read that began at `since` or later includes the change.
+    /// The same moment as [`Self::at`]: a read that began then or later includes the change.
     pub since: Instant,
 }
 
-/// A change, as listeners see it.
+/// A change, as sent to listeners.
 #[derive(Clone, Debug)]
 pub enum Event {
     Changed(Changed),
@@ -85,7 +85,7 @@ pub enum Event {
 
 /// The listeners of this process, and the changes to publish.
 pub struct Events {
-    /// The id of this process, to recognise its own notifications.
+    /// The id of this process, to recognize its own notifications.
     pub(super) process: Uuid,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) state: Mutex<State>,
@@ -114,7 +114,7 @@ pub(super) struct State {
 /// Changed accounts and messages; `None` if there are too many to list.
 pub(super) type Pending = Option<BTreeSet<(Uuid, Option<Uuid>)>>;
 
-/// A listener's turn to process one event. It ends when this is dropped.
+/// A listener's turn to process one event. The turn ends when this is dropped.
 pub type Turn = Slot;
 
 /// Maximum number of events of one team that are processed concurrently: half of the processors.
@@ -191,7 +191,8 @@ impl Events {
     pub fn publish(&self, changes: impl IntoIterator<Item = Change>) {
         let mut state = self.state();
         for Change { team_id, account_id, message_id } in changes {
-            // Only for listeners that exist now: others must not receive changes from before they listened.
+            // Collected only for listeners that exist now: later ones must not receive changes from before they began
+            // to listen.
             if state.has_listeners(team_id) {
                 let collected = state.collected.entry(team_id).or_default();
                 if let Some(account_id) = account_id {

@@ -4,8 +4,8 @@
 //! to the listeners of their team: directly within the process, and by `NOTIFY` to other processes on the same
 //! `PostgreSQL` (`postgres`).
 //!
-//! An event has the ids of what changed, never its data: the listener reads the rows with its own permissions.
-//! Every two seconds the teams with listeners are polled for changes of money and settings that were not
+//! An event has the ids of the changed rows, never their data: the listener reads the rows with its own permissions.
+//! Every two seconds the teams with listeners are polled for changes to money and settings that were not
 //! published, such as those of the command line. A message's change can be lost if `NOTIFY` fails; the next change of
 //! that message is published again.
 

@@ -1,6 +1,6 @@
 //! Events between processes on the same `PostgreSQL`, by `LISTEN` and `NOTIFY` on one channel. All changes are sent,
 //! because another process may have listeners of any team. Notifications have statements of their own, because a
-//! `NOTIFY` in the accept path's transaction would serialise all commits.
+//! `NOTIFY` in the accept path's transaction would serialize all commits.
 
 use std::{mem::take, time::Duration};
 
@@ -23,17 +23,17 @@ const CHANNEL: &str = "tollgate_changes";
 /// A notification must have less than 8,000 bytes; a change has the ids of an account and of a message, of 39 bytes
 /// each with quotes and comma.
 const CHANGES_MAX: usize = 75;
-/// Timeout of a statement of notifications, which uses the same connections as changes.
+/// Timeout of a statement that sends notifications. It uses the same connections as changes to the data.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(2);
 /// After this time without a notification, the connection is pinged: it may have been lost.
 const PING_AFTER: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// What changed in a team.
+/// The changes in one team, as sent to other processes.
 #[derive(Serialize, Deserialize)]
 struct Notification {
-    /// The process that sends it.
+    /// The process that sends the notification.
     from: Uuid,
     team: Uuid,
     /// `None` if more changed than can be listed.
@@ -46,16 +46,23 @@ pub async fn run(app: &App) {
     tokio::join!(receive(app), publish_pending(app));
 }
 
-/// Sends pending changes to other processes. All of them are one statement, because each statement is a commit.
+/// Sends pending changes to other processes, all of them in one statement, because each statement is a commit.
 async fn publish_pending(app: &App) {
     loop {
         app.events.pending_added.notified().await;
         sleep(COLLECT_DELAY).await;
         let notifications = app.events.state().take_notifications(app.events.process);
-        if !notifications.is_empty()
-            && timeout(PUBLISH_TIMEOUT, send(app, &notifications)).await.is_err()
-        {
-            tracing::warn!("Changes were not sent to other processes: the database is slow");
+        if notifications.is_empty() {
+            continue;
+        }
+        let sent = timeout(PUBLISH_TIMEOUT, send(app, &notifications)).await;
+        if let Err(fault) = sent.unwrap_or(Err(Unavailable::Silent.into())) {
+            tracing::warn!(%fault, "Could not send changes to other processes; retrying");
+            // The next statement is small: it tells the other processes to read these teams again.
+            let lagged = notifications.into_iter().map(|note| (note.team, None));
+            app.events.state().pending.extend(lagged);
+            sleep(RETRY_DELAY).await;
+            app.events.pending_added.notify_one();
         }
     }
 }
@@ -70,7 +77,7 @@ impl State {
                 continue;
             };
             let changes: Vec<_> = changes.into_iter().collect();
-            // Without changes of accounts, only the team's money changed.
+            // If no account changed, only the team's money did.
             let only_team = changes.is_empty().then_some(&[][..]);
             for part in changes.chunks(CHANGES_MAX).chain(only_team) {
                 let mut changed = Changed::new();
@@ -84,8 +91,8 @@ impl State {
     }
 }
 
-/// Sends notifications. If they are lost, polling finds changes of money and settings, but not of messages.
-async fn send(app: &App, notifications: &[Notification]) {
+/// Sends notifications in one statement.
+async fn send(app: &App, notifications: &[Notification]) -> Result<(), Fault> {
     let text = |note| serde_json::to_string(note).expect("ids are plain JSON");
     let texts: Vec<String> = notifications.iter().map(text).collect();
     // The commit need not wait for the disk: a notification is lost in a crash anyway.
@@ -93,9 +100,8 @@ async fn send(app: &App, notifications: &[Notification]) {
                FROM unnest($2::text[]) AS note";
     let notify =
         Statement::from_sql_and_values(app.db.backend(), sql, [CHANNEL.into(), texts.into()]);
-    if let Err(fault) = app.db.write.execute_raw(notify).await {
-        tracing::warn!(%fault, "Changes were not sent to other processes");
-    }
+    app.db.write.execute_raw(notify).await?;
+    Ok(())
 }
 
 async fn receive(app: &App) {
@@ -103,34 +109,34 @@ async fn receive(app: &App) {
         match listen(app).await {
             Ok(()) => {}
             Err(fault) => {
-                tracing::warn!(%fault, "Notifications of other processes cannot be received; retrying");
+                tracing::warn!(%fault, "Notifications from other processes could not be received; retrying");
             }
         }
         sleep(RETRY_DELAY).await;
     }
 }
 
-/// Receives notifications until the connection cannot be restored, or does not answer.
+/// Receives notifications until the connection is lost.
 async fn listen(app: &App) -> Result<(), Fault> {
     let mut listener = app.db.listener().await?;
+    // A listener that reconnects by itself would hide that notifications were lost.
+    listener.eager_reconnect(false);
     listener.listen(CHANNEL).await?;
+    // Notifications that were sent before are lost.
+    app.events.publish_lagged();
     loop {
-        // Notifications that were sent while the connection was down are lost.
-        app.events.publish_lagged();
-        loop {
-            let Ok(received) = timeout(PING_AFTER, listener.try_recv()).await else {
-                ping(&mut listener).await?;
-                continue;
-            };
-            let Some(received) = received? else { break };
-            match json::parse::<Notification>(received.payload().as_bytes()) {
-                Ok(notification) if notification.from == app.events.process => {}
-                Ok(Notification { team, changed, .. }) => {
-                    app.events.publish_locally(team, changed.map_or(Event::Lagged, Event::Changed));
-                }
-                Err(failure) => {
-                    tracing::warn!(%failure, "A notification of another process is not valid");
-                }
+        let Ok(received) = timeout(PING_AFTER, listener.try_recv()).await else {
+            ping(&mut listener).await?;
+            continue;
+        };
+        let Some(received) = received? else { return Ok(()) };
+        match json::parse::<Notification>(received.payload().as_bytes()) {
+            Ok(notification) if notification.from == app.events.process => {}
+            Ok(Notification { team, changed, .. }) => {
+                app.events.publish_locally(team, changed.map_or(Event::Lagged, Event::Changed));
+            }
+            Err(failure) => {
+                tracing::warn!(%failure, "A notification from another process is not valid");
             }
         }
     }
@@ -169,7 +175,7 @@ mod tests {
         }
     }
 
-    /// Takes the notifications. Each is serialised and parsed; `PostgreSQL` refuses one of 8,000 bytes.
+    /// Takes the notifications. Each is serialized and parsed; `PostgreSQL` refuses one of 8,000 bytes.
     fn taken(state: &mut State) -> Vec<Option<Changed>> {
         let parsed = |note: Notification| {
             let text = serde_json::to_string(&note).expect("plain JSON");

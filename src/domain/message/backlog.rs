@@ -1,8 +1,8 @@
-//! Updates the waiting messages of an account after a change of the account. The change itself is committed
+//! Updates the waiting messages of an account after a change to the account. The change itself is committed
 //! immediately; the worker then updates the messages in batches, each a short transaction under the team's lock:
 //!
 //! - after a deactivation, messages that were accepted with the revoked keys are canceled and refunded;
-//! - after a change of the quiet hours, postponed messages are checked against the new hours.
+//! - after a change to the quiet hours, postponed messages are checked against the new hours.
 //!
 //! The remaining work is stored in the account's row and read under the lock, so a crash loses nothing and two
 //! processes never process the same batch. Teams take turns, and so do the accounts of a team.
@@ -22,7 +22,7 @@ use crate::{
     domain::{Fault, billing, events::Change},
 };
 
-/// The last team and the last account of each team that had a batch. Losing it only restarts the rotation.
+/// The last team that had a batch, and the last account of each team. Losing this only restarts the rotation.
 #[derive(Debug, Default)]
 pub struct BacklogPosition {
     team: Option<Uuid>,

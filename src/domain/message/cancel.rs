@@ -1,5 +1,5 @@
 //! Cancels a message that no worker has claimed yet, and refunds it. A message is refunded exactly once,
-//! whether it ends by cancelation, expiry or failure.
+//! whether it is canceled, expires or fails.
 
 use entity::message::{self, MessageStatus};
 use sea_orm::{ColumnTrait, DatabaseTransaction, QueryFilter};
@@ -16,7 +16,7 @@ use crate::{
 entity::api_enum! {
     /// Reasons why cancelMessage is refused.
     pub enum CancelMessageRefusal {
-        /// The account has no such message in the environment of the key in use.
+        /// Your account has no such message in the environment of the API key.
         NotFound,
         /// The message is being submitted to the carrier or was already submitted.
         AlreadySent,
@@ -34,7 +34,7 @@ pub async fn cancel(
     use CancelMessageRefusal as Refusal;
     let not_found = || refused(Refusal::NotFound, &["id"], "There is no such message.");
     let already_sent = || {
-        let message = "The message is being sent or was sent, so it cannot be canceled.";
+        let message = "The message is being sent or has been sent, so it cannot be canceled.";
         refused(Refusal::AlreadySent, &["id"], message)
     };
     // A malformed id is treated like an unknown one.
@@ -57,7 +57,7 @@ pub async fn cancel(
     }
     let reason = ("CANCELED", "The account canceled the message before delivery.");
     if billing::cancel(app, &txn, caller.team_id, vec![id], reason).await?.is_empty() {
-        // A worker claimed it after it was read above.
+        // A worker claimed the message after it was read above.
         return Err(already_sent());
     }
     let canceled =

@@ -10,12 +10,12 @@ use crate::domain::channel::schedule::Schedule;
 /// The unchecked input of one message.
 #[derive(Clone, Debug, Default)]
 pub struct NewMessage {
-    /// The recipient; exclusive with `contact_id`.
+    /// The recipient; must not be set together with `contact_id`.
     pub to: Option<String>,
     /// The nil UUID if the id was malformed, which is then treated like an unknown one.
     pub contact_id: Option<Uuid>,
     pub channel: Option<Channel>,
-    /// The content; exclusive with `template_id`.
+    /// The content; must not be set together with `template_id`.
     pub text: Option<String>,
     pub subject: Option<String>,
     pub html: Option<String>,

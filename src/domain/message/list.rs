@@ -59,7 +59,7 @@ pub async fn list(
     Ok(frame.page(read(app, caller, select, reservation).await?))
 }
 
-/// The stored form of a recipient; `None` if no message can have it.
+/// The stored form of a recipient; `None` if no message can have this recipient.
 fn address_of(to: &str) -> Option<String> {
     let to = to.trim();
     if to.len() > RECIPIENT_BYTES_MAX || !may_be_stored(to) {

@@ -63,7 +63,7 @@ struct CheckedInput {
     input_hash: Vec<u8>,
 }
 
-/// The result that a send would have now.
+/// The result that a send would have at this moment.
 #[derive(Debug)]
 pub struct Quote {
     /// `None` if the input is invalid or there is no price.
@@ -79,7 +79,7 @@ pub struct Quote {
 pub enum Sent {
     /// Charged and stored for delivery.
     Accepted(message::Model),
-    /// Accepted earlier under the same idempotency key; nothing is charged.
+    /// Accepted by an earlier call with the same idempotency key; this call charges nothing.
     Replayed(message::Model),
     Refused(Refusal<SendRefusal>),
 }
@@ -160,7 +160,7 @@ async fn with_replays(
         Verdict::Replayed(id) => match found.get(&id) {
             Some(message) => Ok(Sent::Replayed(message.clone())),
             None if is_charged => Ok(Sent::Refused(replay_unavailable())),
-            // A TEST message that was deleted just now. A retry is a new message.
+            // A TEST message that has just been deleted. A retry sends a new message.
             None => Err(Unavailable::OutcomeUnknown.into()),
         },
     });
@@ -169,8 +169,8 @@ async fn with_replays(
 
 /// The refusal for a replayed message that cannot be read, in a call that was charged for other messages.
 fn replay_unavailable() -> Refusal<SendRefusal> {
-    let message = "The message was already accepted with this idempotencyKey, but cannot be read now. It was not \
-                   charged again. Repeat it alone with the same key.";
+    let message = "The message was already accepted with this idempotencyKey, but it cannot be returned right now. \
+                   It was not charged again. Send it again in a call of its own, with the same idempotencyKey.";
     Refusal { code: SendRefusal::Overloaded, message: message.into(), field: &[] }
 }
 
@@ -226,8 +226,8 @@ pub async fn quote(
     })
 }
 
-/// Checks the input of messages and resolves their content, sender and cost. The refusals returned here concern the
-/// input alone. A refusal because of a contact, template or sender is kept in `PricedMessage::draft`, because billing
+/// Checks the input of messages and resolves their content, sender and cost. The refusals returned here depend only
+/// on the input. A refusal because of a contact, template or sender is kept in `PricedMessage::draft`, because billing
 /// checks the idempotency key first.
 async fn prepare(
     app: &App,
@@ -253,7 +253,8 @@ async fn prepare(
             Err(Failure::Fault(fault)) => return Err(fault),
         }
     }
-    // Charged before waiting for the database, so that a call over the rate does not hold memory meanwhile.
+    // Charged before waiting for the database, so that a call that exceeds the rate does not hold memory while it
+    // waits.
     bytes.charge()?;
     let named: Vec<Uuid> =
         checked.iter().flatten().filter_map(|message: &CheckedInput| message.sender_id).collect();
@@ -299,7 +300,7 @@ async fn prepare_one(
     prepared.pop().ok_or(Fault::Broken("every message is prepared"))
 }
 
-/// Checks and normalises a message without reading the database.
+/// Checks and normalizes a message without reading the database.
 fn check(
     mut message: NewMessage,
     now: DateTime<Utc>,

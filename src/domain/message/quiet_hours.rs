@@ -1,9 +1,9 @@
-//! Quiet hours: the part of the day in which an account's messages are not sent. It is in the recipient's local time:
-//! the time zone of the contact with the address if known, or else the time zone of the quiet hours. A message in
-//! quiet hours is postponed to their end, or to its `validUntil` if that is earlier; it is never dropped.
+//! Quiet hours: the part of the day in which an account's messages are not sent. It is measured in the recipient's
+//! local time: in the time zone of the contact with that address if known, or else in the time zone of the quiet hours.
+//! A message in quiet hours is postponed to their end, or to its `validUntil` if that is earlier; it is never dropped.
 //!
-//! They are applied when a message is claimed, not when it is accepted. So a send needs no extra query, and a change of
-//! the hours or of a time zone's rules applies to all messages that are not sent yet.
+//! They are applied when a message is claimed, not when it is accepted. So a send needs no extra query, and a change to
+//! the quiet hours or to a time zone's rules applies to all messages that are not sent yet.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -82,7 +82,7 @@ impl QuietHours {
             to_minute: account.quiet_to_minute?,
             zone: TimeZone::named(zone).unwrap_or_else(|| {
                 // Not expected: IANA does not remove names.
-                tracing::warn!(zone, "The time zone of quiet hours is unknown; UTC is used");
+                tracing::warn!(zone, "The time zone of quiet hours is unknown; using UTC");
                 TimeZone::utc()
             }),
         })
@@ -133,7 +133,7 @@ impl QuietHours {
         }
     }
 
-    /// The end of the quiet hours if `at` is in them: the first minute that is not, also across clock changes.
+    /// The end of the quiet hours if `at` is in them: the first minute that is not in them, even across clock changes.
     pub fn end(&self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
         if !self.contains(at) {
             return None;
@@ -141,7 +141,7 @@ impl QuietHours {
         let mut minute = at.duration_trunc(MINUTE).unwrap_or(at);
         let latest = minute + END_AHEAD_MAX;
         while minute < latest {
-            // Correct unless the clock changes before.
+            // Correct unless the clock changes before this end.
             let end = minute + MINUTE * self.minutes_left(minute);
             match self.next_change_of_clock(minute, end) {
                 Some(change) if self.contains(change) => minute = change,
@@ -229,7 +229,7 @@ fn settings(account: &account::Model) -> Settings {
     Settings::from([("quietHours", shown)])
 }
 
-/// The fields of a message that quiet hours depend on.
+/// The fields of a message on which its quiet hours depend.
 #[derive(FromQueryResult)]
 struct Candidate {
     id: Uuid,
@@ -357,8 +357,8 @@ pub fn postponed(account_id: Uuid, after: Uuid) -> Select<message::Entity> {
         .order_by_asc(message::Column::Id)
 }
 
-/// When these messages may be sent, for those that are in quiet hours now: at the end of the quiet hours, or at their
-/// `validUntil` if that is earlier.
+/// For each message that is in quiet hours now, when the worker must look at it next: at the end of the quiet hours, or
+/// at its `validUntil` if that is earlier (it then expires).
 async fn quiet_ends(
     txn: &DatabaseTransaction,
     quiet: &HashMap<Uuid, QuietHours>,

@@ -28,8 +28,8 @@ use crate::{
         refused, split,
         template::{
             self,
+            engine::TemplateEngine,
             render::{RenderRefusal, Rendering},
-            work::TemplateEngine,
         },
         validate::{self, VARIABLES_RULE},
         write_rate::CallBytes,
@@ -58,7 +58,7 @@ pub(in crate::domain) enum Source {
     Template { id: Uuid, variables: Map<String, Value> },
 }
 
-/// A message with its address and content.
+/// A message with its resolved address and content.
 pub(in crate::domain) struct Resolved {
     pub recipient: Recipient,
     pub contact_id: Option<Uuid>,
@@ -129,8 +129,8 @@ pub(in crate::domain) fn source(
 /// A resolved message, or the reason why it cannot be sent.
 pub(in crate::domain) type Resolution = Result<Resolved, Refusal<SendRefusal>>;
 
-/// Resolves messages in order. Needs no query for messages to addresses with direct content, one for all contacts and
-/// one for all templates. The size of rendered content is added to `bytes`, which is returned.
+/// Resolves messages in order. Messages to addresses with direct content need no query. All contacts are read by one
+/// query, and so are all templates. The size of rendered content is added to `bytes`, which is returned.
 pub(in crate::domain) async fn resolve(
     app: &App,
     caller: &AccountCaller,
@@ -297,7 +297,7 @@ fn choose_address(
     })?;
     // Earlier versions stored some addresses that are invalid today.
     recipient::parse(address, Some(*channel)).map_err(|rule| {
-        let message = format!("The contact's address is not valid. {rule}");
+        let message = rule.replacen("The recipient", "The contact's address", 1);
         refused(SendRefusal::ContactUnreachable, CONTACT, message)
     })
 }

@@ -39,7 +39,7 @@ struct Ended {
 }
 
 /// The last message of a batch; the next batch begins after it. A message that could not be deleted is skipped until
-/// the next round, so that it does not block the others.
+/// the next round, so that it does not block other messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetentionPosition {
     kept_since: DateTime<Utc>,
@@ -70,7 +70,7 @@ pub fn ended(now: DateTime<Utc>, after: Option<RetentionPosition>) -> Select<mes
         .order_by(message::Column::Id, Order::Asc)
 }
 
-/// Selects the columns of [`Ended`], without the texts.
+/// Selects the columns of [`Ended`], without the content.
 fn select_ended() -> Select<message::Entity> {
     use message::Column;
     let columns = [Column::Id, Column::TeamId, Column::AccountId, Column::WordBytes];
@@ -139,7 +139,7 @@ fn parts(messages: &[Ended]) -> Vec<&[Ended]> {
     parts
 }
 
-/// Deletes these messages of a team and returns the number of deleted ones.
+/// Deletes these messages of a team and returns how many were deleted.
 async fn delete(app: &App, team_id: Uuid, messages: &[Ended]) -> Result<usize, Fault> {
     let backend = app.db.backend();
     let txn = app.db.begin_write().await?;
@@ -173,8 +173,8 @@ async fn delete(app: &App, team_id: Uuid, messages: &[Ended]) -> Result<usize, F
     Ok(messages.len())
 }
 
-/// The account's count minus the deleted messages. If the count is too small, the messages are counted again: a
-/// process of an older version accepted some without counting them.
+/// The account's count minus the deleted messages. If the stored count is too small, the messages are counted again:
+/// a process of an older version accepted some of them without counting them.
 fn reduced(column: account::Column, deleted: TestStored) -> SimpleExpr {
     use account::Column;
     let (by, counted) = match column {

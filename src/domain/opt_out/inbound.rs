@@ -1,5 +1,5 @@
-//! Inbound messages: the keywords by which recipients opt out and in again. Carriers pass the texts that they
-//! receive to this module.
+//! Inbound messages: the keywords by which recipients opt out and in again. Carriers pass received texts to
+//! this module.
 
 use entity::{message::Channel, opt_out::OptOutSource};
 use sea_orm::DatabaseTransaction;
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// The keywords of 47 CFR 64.1200(a)(10) and of the large providers. A keyword must be the whole text: "STOP" opts out,
+/// The keywords of 47 CFR 64.1200(a)(10) and of the large carriers. A keyword must be the whole text: "STOP" opts out,
 /// "Stop it" does not. Case, spaces and punctuation are ignored ([`word_of`]).
 const STOP_WORDS: [&str; 11] = [
     "STOP",
@@ -36,7 +36,7 @@ const WORD_CHARS_MAX: usize = 64;
 /// The keywords that opt out.
 #[derive(Clone, Debug, Default)]
 pub struct StopWords {
-    /// Keywords in addition to [`STOP_WORDS`], normalised by [`word_of`].
+    /// Keywords in addition to [`STOP_WORDS`], normalized by [`word_of`].
     others: Vec<String>,
 }
 
@@ -51,7 +51,7 @@ impl StopWords {
     }
 }
 
-/// A text that a carrier received from `from` by `channel`.
+/// A text that a carrier received from `from` on `channel`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InboundMessage {
@@ -72,7 +72,7 @@ pub enum InboundEffect {
     None,
 }
 
-/// Processes an inbound message to the caller's account, which the caller reports.
+/// Processes an inbound message to the caller's account, as reported by the caller.
 pub async fn receive(
     app: &App,
     account: &LiveAccountCaller,
@@ -121,8 +121,9 @@ pub fn is_start_word(word: &str) -> bool {
     START_WORDS.contains(&word)
 }
 
-/// Normalises a text for comparison with keywords: its letters and digits, in upper case and without accents. Full-width
-/// letters become plain ones; invisible characters, punctuation and spaces are removed. Empty if it is too long.
+/// Normalizes a text for comparison with keywords: its letters and digits, in upper case and without accents.
+/// Full-width letters become plain ones; invisible characters, punctuation and spaces are removed. Empty if it is too
+/// long.
 pub fn word_of(text: &str) -> String {
     // Decomposed first, because full-width and styled letters have upper case only as plain letters.
     let plain: String =

@@ -41,7 +41,7 @@ entity::api_enum! {
     pub enum AddOptOutRefusal {
         /// The address is not valid for its channel.
         AddressInvalid,
-        /// The reason is empty, longer than 500 characters, or contains control characters.
+        /// The reason is blank, longer than 500 characters, or contains control characters.
         ReasonInvalid,
     }
 
@@ -54,7 +54,7 @@ entity::api_enum! {
     }
 }
 
-/// An opt-out to add, with the address in any form that a send accepts.
+/// An opt-out to add; its address may have any form that a send accepts.
 #[derive(Clone, Debug, Default)]
 pub struct NewOptOut {
     pub channel: Option<Channel>,

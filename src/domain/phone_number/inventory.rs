@@ -26,7 +26,7 @@ use crate::{
 };
 
 entity::api_enum! {
-    /// Reasons why the command number withdraw is refused.
+    /// Reasons why the command `number withdraw` is refused.
     pub enum WithdrawPhoneNumberRefusal {
         /// There is no such number.
         NotFound,
@@ -99,7 +99,7 @@ pub async fn list(
     Ok(stock.into_iter().map(with_holder).collect())
 }
 
-/// Withdraws a number: it cannot be bought any more. An account that has it keeps it until it is released.
+/// Withdraws a number, which can then no longer be bought. An account that has the number keeps it until releasing it.
 pub async fn withdraw(
     app: &App,
     operator: &OperatorCaller,

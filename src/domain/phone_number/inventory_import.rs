@@ -38,7 +38,8 @@ pub const COLUMNS: [&str; 6] =
     ["number", "country", "type", "capabilities", "upfront_cents", "monthly_cents"];
 /// Maximum number of phone numbers in a file.
 pub const ROWS_MAX: usize = 100_000;
-/// Rows per transaction. One statement writes them, so it is limited by the databases' maximum number of parameters.
+/// Number of rows per transaction. One statement writes them, so it is limited by the databases' maximum number of
+/// parameters.
 const ROWS_PER_BATCH: usize = 500;
 
 /// One row of a file.
@@ -57,7 +58,7 @@ pub struct StockRow {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct StockDiff {
     pub added: Vec<StockRow>,
-    /// The row before, and the new one.
+    /// The old row and the new one.
     pub changed: Vec<(StockRow, StockRow)>,
     pub unchanged: usize,
 }

@@ -88,7 +88,7 @@ fn available(
         let is_part = (1..=*NUMBER_DIGITS.end()).contains(&digits.len())
             && digits.bytes().all(|byte| byte.is_ascii_digit());
         if !is_part {
-            return Err(bad_input("The value of contains must be 1 to 15 digits."));
+            return Err(bad_input("The filter's contains is not valid (expected 1 to 15 digits)."));
         }
         select = select.filter(Column::Number.contains(digits));
     }

@@ -35,7 +35,7 @@ pub(in crate::domain) mod references;
 pub mod renewal;
 pub mod transfer;
 
-/// Digits of a number in E.164.
+/// Allowed number of digits of a number in E.164.
 pub const NUMBER_DIGITS: std::ops::RangeInclusive<usize> = 7..=15;
 
 /// Maximum length of a number as input, in bytes, with spaces, dots, hyphens and brackets.
@@ -54,7 +54,7 @@ entity::api_enum! {
     pub enum PurchasePhoneNumberRefusal {
         /// The number is not in E.164 format.
         NumberInvalid,
-        /// The name is empty, longer than 200 characters, or contains control characters.
+        /// The name is blank, longer than 200 characters, or contains control characters.
         NameInvalid,
         /// The idempotencyKey is empty, longer than 255 characters, or contains control characters.
         IdempotencyKeyInvalid,
@@ -71,7 +71,7 @@ entity::api_enum! {
         NumberUnavailable,
         /// The totalSpent of the account has reached its creditLimit.
         CreditLimitReached,
-        /// The balance of the team is lower than the upfront price and the first month together.
+        /// The balance of the team is lower than the upfront price plus the first monthly price.
         InsufficientBalance,
     }
 
@@ -79,7 +79,7 @@ entity::api_enum! {
     pub enum UpdatePhoneNumberRefusal {
         /// The account has no such phone number.
         NotFound,
-        /// The name is empty, longer than 200 characters, or contains control characters.
+        /// The name is blank, longer than 200 characters, or contains control characters.
         NameInvalid,
     }
 
@@ -87,7 +87,7 @@ entity::api_enum! {
     pub enum ReleasePhoneNumberRefusal {
         /// The account has no such phone number.
         NotFound,
-        /// A sender uses the number, or a message waits to be sent from it. The error message says which.
+        /// A sender uses the number, or a message is waiting to be sent from it. The error message says which.
         NumberInUse,
     }
 }
@@ -99,7 +99,7 @@ pub struct Purchase {
     pub idempotency_key: Option<String>,
 }
 
-/// A number that was bought now, or earlier under the same idempotency key.
+/// A number that was bought by this call, or by an earlier call with the same idempotency key.
 #[derive(Debug)]
 pub struct Purchased {
     pub number: phone_number::Model,
@@ -129,7 +129,7 @@ pub(super) fn month_after(created_at: DateTime<Utc>, months: i32) -> Result<Date
         .ok_or(Fault::Broken("a phone number's renewals are within the calendar"))
 }
 
-/// Buys a number. The upfront fee and the first month are charged in the same transaction. Status,
+/// Buys a number. The upfront price and the first month are charged in the same transaction. Status,
 /// credit limit and balance are checked in the same order as for a message. A refused purchase stores nothing.
 pub async fn purchase(
     app: &App,
@@ -162,11 +162,11 @@ pub async fn purchase(
     match account.status {
         AccountStatus::Active => {}
         AccountStatus::Suspended => {
-            let message = "The account is suspended; its main account can reactivate it.";
+            let message = "The account is suspended. The team's main account can reactivate it.";
             return Err(refused(Refusal::AccountSuspended, &[], message));
         }
         AccountStatus::Inactive => {
-            let message = "The account is inactive; its main account can reactivate it.";
+            let message = "The account is inactive. The team's main account can reactivate it.";
             return Err(refused(Refusal::AccountInactive, &[], message));
         }
     }
@@ -207,12 +207,12 @@ pub async fn purchase(
     let mut fees = NumberFees::of(app, &team.ok_or(Fault::Broken("an account's team exists"))?);
     fees.buy(&account, &bought)?.map_err(|refusal| match refusal {
         FeeRefusal::CreditLimitReached => {
-            let message = "The account's totalSpent has reached its creditLimit; its main account \
-                           can raise it.";
+            let message = "The account's totalSpent has reached its creditLimit. The team's main account can raise \
+                           the creditLimit.";
             refused(Refusal::CreditLimitReached, &[], message)
         }
         FeeRefusal::InsufficientBalance => {
-            let message = "The team's balance is lower than the upfront fee and the first month.";
+            let message = "The team's balance is lower than the upfront price plus the first monthly price.";
             refused(Refusal::InsufficientBalance, &[], message)
         }
     })?;
@@ -237,7 +237,7 @@ pub(super) async fn can_hold_another(
     Ok(held.count(txn).await? < NUMBERS_MAX)
 }
 
-/// The number that the account bought under this idempotency key, if any.
+/// The number that the account bought with this idempotency key, if any.
 async fn find_earlier_purchase(
     txn: &DatabaseTransaction,
     caller: &LiveAccountCaller,
@@ -259,7 +259,7 @@ async fn find_earlier_purchase(
                 "Another purchase used this idempotencyKey. Use a new key for a new purchase.";
             Err(refused(refusal, field, message))
         }
-        // An account does not see the number of another account.
+        // An account must not see the number of another account.
         Some(number) if number.account_id != caller.account_id() => {
             let message = "The number bought under this idempotencyKey was transferred to another \
                            account. Use a new key for a new purchase.";
@@ -351,7 +351,7 @@ pub(super) async fn return_to_inventory(
     Ok(released)
 }
 
-/// Writes the columns that are set of a number that an account has. The caller holds the lock of the team or of the
+/// Writes those columns that are set of a number that an account has. The caller holds the lock of the team or of the
 /// row.
 pub(super) async fn write(
     app: &App,

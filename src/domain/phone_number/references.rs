@@ -1,5 +1,5 @@
-//! Finds and removes the uses of a phone number: the sender that has it, and the messages that wait to be sent from it.
-//! A number in use is not released or transferred by mistake. Every new kind of use must be added here.
+//! Finds and removes the uses of a phone number: the sender that has it, and the messages that are waiting to be sent
+//! from it. //! A number in use is not released or transferred by mistake. Every new kind of use must be added here.
 //!
 //! A message may wait for up to 30 days, so its number is checked again when it is claimed (`delivery::lost_number`).
 //! No message is sent from a number that its account no longer has.
@@ -31,7 +31,7 @@ pub(in crate::domain) async fn blocking_use(
 }
 
 /// Removes the number from the sender that uses it, because it is transferred or returned to the inventory. Messages
-/// that wait to be sent from it lose it when they are claimed. The caller holds the team's lock.
+/// that are waiting to be sent from the number lose it when they are claimed. The caller holds the team's lock.
 pub(in crate::domain) async fn detach(
     app: &App,
     txn: &DatabaseTransaction,
@@ -59,8 +59,8 @@ pub(in crate::domain) async fn sender_of(
     Ok(senders.filter(sender::Column::PhoneNumberId.eq(number.id)).one(txn).await?)
 }
 
-/// Whether a message waits to be sent from a number. The query lists the account's senders, of which there are at most
-/// 100, to use the index `message_of_sender_unclaimed`.
+/// Whether a message is waiting to be sent from a number. The query lists the account's senders, of which there are at
+/// most 100, to use the index `message_of_sender_unclaimed`.
 async fn has_waiting_message(
     txn: &DatabaseTransaction,
     number: &phone_number::Model,

@@ -1,7 +1,7 @@
-//! Renews phone numbers: each month is charged once, at its beginning, even above the credit limit, but never below a
-//! zero balance. A number whose month cannot be paid is SUSPENDED. It is charged and ACTIVE again as soon as the
-//! balance allows it, and returns to the inventory after a grace period. Numbers of an INACTIVE account are never
-//! charged.
+//! Renews phone numbers: each month is charged once, at its beginning, even above the credit limit, but never so that
+//! the balance becomes negative. A number whose month cannot be paid becomes SUSPENDED. It is charged and becomes
+//! ACTIVE again as soon as the balance allows, or returns to the inventory after a grace period. Numbers of an INACTIVE
+//! account are never charged.
 //!
 //! Due dates are stored in the rows, so a restart loses nothing. Missed months are charged one per day, so a clock
 //! that is years ahead charges at most one month early. Each number is checked again under the team's lock, so two
@@ -158,7 +158,7 @@ async fn renew_of_team(
     // Inventory rows are locked in the order of numbers, as in an import, so that the two cannot deadlock.
     released.sort_by(|one, other| one.number.cmp(&other.number));
     for number in released {
-        tracing::info!(phone_number.id = %number.id, "An unpaid phone number returned to the inventory");
+        tracing::info!(phone_number.id = %number.id, "An unpaid phone number was returned to the inventory");
         references::detach(app, &txn, number).await?;
         return_to_inventory(app, &txn, number).await?;
     }
@@ -194,7 +194,8 @@ async fn set_suspended(
     txn: &DatabaseTransaction,
     number: &phone_number::Model,
 ) -> Result<(), Fault> {
-    tracing::info!(phone_number.id = %number.id, "A phone number was suspended because its month could not be paid");
+    tracing::info!(phone_number.id = %number.id, "A phone number was suspended because its monthly price could not \
+                                                  be paid");
     let to = phone_number::ActiveModel {
         status: Set(PhoneNumberStatus::Suspended),
         suspended_at: Set(Some(app.clock.now())),

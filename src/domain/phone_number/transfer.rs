@@ -76,8 +76,8 @@ pub async fn transfer(
     }
     if references::blocking_use(&txn, &found).await?.is_some() {
         if !is_detached {
-            // The main account does not see the senders and messages of the account, so the message names none.
-            let message = "The number's account uses it. Set detach: true to transfer it anyway.";
+            // The main account does not see the senders and messages of the account, so the error message names none.
+            let message = "The number is in use. Set detach: true to transfer it anyway.";
             return Err(refused(Refusal::NumberInUse, &["id"], message));
         }
         references::detach(app, &txn, &found).await?;

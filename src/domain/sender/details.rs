@@ -1,5 +1,5 @@
-//! Checks and normalises the fields of a sender. Creation and change share these rules. The phone number is checked in
-//! the sender's transaction instead, because that needs the database.
+//! Checks and normalizes the fields of a sender. Creating and changing a sender share these rules. The phone number is
+//! checked in the sender's transaction instead, because that needs the database.
 
 use entity::{message::Channel, sender};
 use uuid::Uuid;
@@ -12,11 +12,12 @@ use crate::domain::{
 };
 
 const EMAIL_RULE: &str = "The email must be an e-mail address, such as news@example.com.";
-const EMAIL_NAME_RULE: &str = "The emailName must have 1 to 200 characters, at least one of them visible, and no control, line-separator or direction characters.";
+const EMAIL_NAME_RULE: &str = "The emailName must have 1 to 200 characters, at least one of them visible, and no \
+                               control, line-separator or bidirectional control characters.";
 const EMAIL_NAME_ALONE: &str = "The emailName needs an email. Set email too.";
 const WHATSAPP_RULE: &str = "The whatsapp must be a phone number in E.164, such as +12025550123.";
-const WHATSAPP_IN_STOCK: &str = "The whatsapp is a number of this server's inventory. Buy it, and set its phoneNumberId \
-     instead.";
+const WHATSAPP_IN_STOCK: &str = "The whatsapp is a number from this server's inventory. Buy it, and set its \
+                                 phoneNumberId instead.";
 const TELEGRAM_RULE: &str = "The telegram must be a bot's username of 5 to 32 letters, digits and underscores that \
      begins with a letter, such as @acme_bot.";
 const NUMBER_UNKNOWN: &str = "There is no such phone number.";
@@ -31,7 +32,7 @@ pub struct SenderChange {
     pub email_name: Option<Option<String>>,
     pub whatsapp: Option<Option<String>>,
     pub telegram: Option<Option<String>>,
-    /// Only `true` changes the default sender: an account always has one, so it can only be moved.
+    /// Only `true` has an effect: an account always has a default sender, so another sender can only replace it.
     pub is_default: Option<bool>,
 }
 
@@ -67,7 +68,7 @@ impl SenderProblem {
 }
 
 impl SenderChange {
-    /// Checks and normalises the given fields, except the phone number.
+    /// Checks and normalizes the given fields, except the phone number.
     pub(in crate::domain) fn checked<C: From<SenderProblem>>(self) -> Result<Self, Failure<C>> {
         let name = match self.name {
             None => None,

@@ -45,10 +45,21 @@ pub(in crate::domain) fn choose(
 
 fn cannot_send(channel: Channel) -> &'static str {
     match channel {
-        Channel::Sms => "The sender cannot send on SMS now; see its channels.",
-        Channel::Email => "The sender cannot send on EMAIL now; see its channels.",
-        Channel::Whatsapp => "The sender cannot send on WHATSAPP now; see its channels.",
-        Channel::Telegram => "The sender cannot send on TELEGRAM now; see its channels.",
+        Channel::Sms => {
+            "The sender cannot currently send SMS messages. Its `channels` field lists what it can send."
+        }
+        Channel::Email => {
+            "The sender cannot currently send EMAIL messages. Its `channels` field lists what it can \
+                           send."
+        }
+        Channel::Whatsapp => {
+            "The sender cannot currently send WHATSAPP messages. Its `channels` field lists what \
+                              it can send."
+        }
+        Channel::Telegram => {
+            "The sender cannot currently send TELEGRAM messages. Its `channels` field lists what \
+                              it can send."
+        }
     }
 }
 
@@ -57,7 +68,7 @@ fn origin(known: &CachedSender, channel: Channel) -> Option<Origin> {
     Some(Origin { sender_id: known.sender.id, sent_from })
 }
 
-/// The channels on which a sender with this number can send now.
+/// The channels on which a sender with this number can currently send.
 pub fn channels(sender: &sender::Model, number: Option<&phone_number::Model>) -> Vec<Channel> {
     let can_send = |channel: &Channel| identity(sender, number, *channel).is_some();
     Channel::iter().filter(can_send).collect()

@@ -41,17 +41,17 @@ pub const SENDERS_PER_ACCOUNT_MAX: usize = 100;
 entity::api_enum! {
     /// Reasons why createSender is refused.
     pub enum CreateSenderRefusal {
-        /// The name is empty, longer than 200 characters, or contains control characters.
+        /// The name is blank, longer than 200 characters, or contains control characters.
         NameInvalid,
         /// The email is not a valid e-mail address.
         EmailInvalid,
-        /// The emailName is empty, longer than 200 characters, contains control characters, or is given without an
+        /// The emailName is blank, longer than 200 characters, contains control characters, or is set without an
         /// email.
         EmailNameInvalid,
         /// The whatsapp is not a phone number in E.164 format, or is a number that this server
         /// sells or has sold. Use phoneNumberId for such a number.
         WhatsappInvalid,
-        /// The telegram is not a valid username of a bot.
+        /// The telegram is not a valid bot username.
         TelegramInvalid,
         /// The account has no such phone number.
         NumberNotFound,
@@ -65,17 +65,17 @@ entity::api_enum! {
     pub enum UpdateSenderRefusal {
         /// The account has no such sender.
         NotFound,
-        /// The name is empty, longer than 200 characters, or contains control characters.
+        /// The name is blank, longer than 200 characters, or contains control characters.
         NameInvalid,
         /// The email is not a valid e-mail address.
         EmailInvalid,
-        /// The emailName is empty, longer than 200 characters, contains control characters, or is given without an
+        /// The emailName is blank, longer than 200 characters, contains control characters, or is set without an
         /// email.
         EmailNameInvalid,
         /// The whatsapp is not a phone number in E.164 format, or is a number that this server
         /// sells or has sold. Use phoneNumberId for such a number.
         WhatsappInvalid,
-        /// The telegram is not a valid username of a bot.
+        /// The telegram is not a valid bot username.
         TelegramInvalid,
         /// The account has no such phone number.
         NumberNotFound,
@@ -89,7 +89,8 @@ entity::api_enum! {
     pub enum DeleteSenderRefusal {
         /// The account has no such sender.
         NotFound,
-        /// The sender has a message that is SCHEDULED or QUEUED. Cancel the message, or try again after it was sent.
+        /// The sender has a message that is SCHEDULED or QUEUED. Cancel the message, or try again after it has been
+        /// sent.
         SenderInUse,
     }
 }
@@ -232,7 +233,7 @@ pub async fn update(
     Ok(sender)
 }
 
-/// Deletes a sender and returns its id. Refused while a message waits to be sent from it; messages that were sent
+/// Deletes a sender and returns its id. Refused while a message is waiting to be sent from it; messages that were sent
 /// from it keep their `from`.
 pub async fn delete(
     app: &App,
@@ -301,7 +302,7 @@ async fn check_whatsapp<C: From<SenderProblem>>(
     }
 }
 
-/// The messages that wait to be sent from a sender.
+/// The messages that are waiting to be sent from a sender.
 pub fn waiting(sender: &sender::Model) -> Select<message::Entity> {
     message::Entity::find()
         .filter(message::Column::AccountId.eq(sender.account_id))
@@ -318,7 +319,7 @@ async fn find(
     Ok(Entity::owned_by(account.account_id()).filter(Column::Id.eq(id)).one(txn).await?)
 }
 
-/// Clears the account's default sender, before another one is set.
+/// Clears the account's default sender before another one is set.
 async fn clear_default(
     app: &App,
     txn: &DatabaseTransaction,

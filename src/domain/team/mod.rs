@@ -38,7 +38,7 @@ pub mod sub_account_status;
 entity::api_enum! {
     /// Reasons why createTeam is refused.
     pub enum CreateTeamRefusal {
-        /// The name is empty, longer than 200 characters, or contains control characters.
+        /// The name is blank, longer than 200 characters, or contains control characters.
         NameInvalid,
     }
 }
@@ -48,7 +48,7 @@ entity::api_enum! {
     pub enum RenameTeamRefusal {
         /// There is no team with this id.
         NotFound,
-        /// The name is empty, longer than 200 characters, or contains control characters.
+        /// The name is blank, longer than 200 characters, or contains control characters.
         NameInvalid,
     }
 }

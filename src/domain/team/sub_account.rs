@@ -30,10 +30,11 @@ use crate::{
     money::{GivenAmount, Micros},
 };
 
-const EXTERNAL_ID_RULE: &str = "The externalId must have 1 to 200 characters, at least one of them visible, and no control, line-separator or direction characters.";
+const EXTERNAL_ID_RULE: &str = "The externalId must have 1 to 200 characters, at least one of them visible, and no \
+                                control, line-separator or bidirectional control characters.";
 const EXTERNAL_ID_TAKEN: &str = "Another sub-account of the team has this externalId.";
-const CREDIT_LIMIT_RULE: &str = "The creditLimit must be 0 to 100000000000 cents with at most \
-                                 four decimals, or null for no limit.";
+const CREDIT_LIMIT_RULE: &str = "The creditLimit must be 0 to 100000000000 cents with at most four decimal places, \
+                                 or null for no limit.";
 pub(in crate::domain) const NOT_FOUND: &str = "There is no such sub-account.";
 
 /// Maximum number of sub-accounts of a team, in any status. Sub-accounts are never deleted.
@@ -42,17 +43,17 @@ pub const SUB_ACCOUNTS_MAX: i64 = 100_000;
 entity::api_enum! {
     /// Reasons why createSubAccount is refused.
     pub enum CreateSubAccountRefusal {
-        /// The name is empty, longer than 200 characters, or contains control characters.
+        /// The name is blank, longer than 200 characters, or contains control characters.
         NameInvalid,
-        /// The externalId is empty, longer than 200 characters, or contains control characters.
+        /// The externalId is blank, longer than 200 characters, or contains control characters.
         ExternalIdInvalid,
         /// Another sub-account of the team has this externalId.
         ExternalIdTaken,
-        /// The creditLimit is negative, greater than 100000000000 cents, or has more than four decimals.
+        /// The creditLimit is negative, greater than 100000000000 cents, or has more than four decimal places.
         CreditLimitInvalid,
-        /// The metadata is larger than 16 KiB as JSON, or has more than 1,000 values or 32 levels.
+        /// The metadata is larger than 16 KiB as JSON, or has more than 1,000 values or 32 levels of nesting.
         MetadataInvalid,
-        /// The team already has 100,000 sub-accounts, counting all statuses.
+        /// The team already has 100,000 sub-accounts of any status.
         TooManySubAccounts,
     }
 
@@ -60,15 +61,15 @@ entity::api_enum! {
     pub enum UpdateSubAccountRefusal {
         /// The team has no such sub-account.
         NotFound,
-        /// The name is empty, longer than 200 characters, or contains control characters.
+        /// The name is blank, longer than 200 characters, or contains control characters.
         NameInvalid,
-        /// The externalId is empty, longer than 200 characters, or contains control characters.
+        /// The externalId is blank, longer than 200 characters, or contains control characters.
         ExternalIdInvalid,
         /// Another sub-account of the team has this externalId.
         ExternalIdTaken,
-        /// The creditLimit is negative, greater than 100000000000 cents, or has more than four decimals.
+        /// The creditLimit is negative, greater than 100000000000 cents, or has more than four decimal places.
         CreditLimitInvalid,
-        /// The metadata is larger than 16 KiB as JSON, or has more than 1,000 values or 32 levels.
+        /// The metadata is larger than 16 KiB as JSON, or has more than 1,000 values or 32 levels of nesting.
         MetadataInvalid,
     }
 }

@@ -30,7 +30,7 @@ entity::api_enum! {
     pub enum SuspendSubAccountRefusal {
         /// The team has no such sub-account.
         NotFound,
-        /// The reason is empty, longer than 500 characters, or contains control characters.
+        /// The reason is blank, longer than 500 characters, or contains control characters.
         ReasonInvalid,
         /// The sub-account is INACTIVE. Reactivate it first.
         AccountInactive,
@@ -46,7 +46,7 @@ entity::api_enum! {
     pub enum DeactivateSubAccountRefusal {
         /// The team has no such sub-account.
         NotFound,
-        /// The reason is empty, longer than 500 characters, or contains control characters.
+        /// The reason is blank, longer than 500 characters, or contains control characters.
         ReasonInvalid,
     }
 }
@@ -104,10 +104,10 @@ pub async fn reactivate(
     Ok(changed)
 }
 
-/// Revokes all keys of a sub-account and keeps its data. Messages that wait for delivery are not sent any more; the
+/// Revokes all keys of a sub-account and keeps its data. Messages that are waiting for delivery are no longer sent; the
 /// worker cancels and refunds them in batches ([`backlog`](crate::domain::message::backlog)), even if the account is
-/// reactivated before. Returns the account and the number of revoked keys. Deactivating an inactive account changes
-/// nothing.
+/// reactivated before that is complete. Returns the account and the number of revoked keys. Deactivating an inactive
+/// account changes nothing.
 pub async fn deactivate(
     app: &App,
     main: &LiveMainCaller,

@@ -1,4 +1,4 @@
-//! The filters and tests that templates may use. Text filters accept texts, numbers, booleans and none. They refuse
+//! The filters and tests that templates may use. Text filters accept strings, numbers, booleans and none. They refuse
 //! lists and maps, because converting those to text costs more than the steps that are counted for it.
 
 use minijinja::{
@@ -6,10 +6,10 @@ use minijinja::{
     value::{Kwargs, StringInput, ValueKind},
 };
 
-/// Maximum number of decimals of the filter `round`.
+/// Maximum number of decimal places of the filter `round`.
 pub const DIGITS_MAX: usize = 9;
 pub const DIGITS_RULE: &str = "the argument of round must be a number from 0 to 9";
-/// Larger numbers are not rounded: a double of this size has no decimals.
+/// Larger numbers are not rounded: a double of this size has no decimal places.
 const ROUNDED_MAX: f64 = 1e15;
 
 type TextFilter = fn(StringInput<'_>) -> Value;
@@ -68,7 +68,7 @@ fn refuse_list_or_map(value: &Value) -> Result<(), Error> {
     if value.as_object().is_none() {
         return Ok(());
     }
-    Err(failed(format!("a {} is not valid here (expected a text or a number)", value.kind())))
+    Err(failed(format!("a {} is not valid here (expected a string or a number)", value.kind())))
 }
 
 fn failed(problem: impl Into<std::borrow::Cow<'static, str>>) -> Error {
@@ -76,7 +76,7 @@ fn failed(problem: impl Into<std::borrow::Cow<'static, str>>) -> Error {
 }
 
 /// Converts a text to lower case, except the letters for which `is_upper` is true, given the letter before. The
-/// standard library is not used because a capital sigma takes it twenty times as long as another letter.
+/// standard library is not used because it takes twenty times as long for a capital sigma as for another letter.
 fn change_case(text: &StringInput<'_>, is_upper: impl Fn(Option<char>) -> bool) -> Value {
     let mut changed = String::with_capacity(text.as_str().len());
     let mut before = None;

@@ -2,8 +2,8 @@
 //! `if` and `for`). Everything else is refused when a template is stored.
 //!
 //! Templates are untrusted programs. The library counts the steps of a rendering, but some of its features cost much
-//! more than they are counted for, need a deep stack, or panic. The cost of each allowed feature was measured to be
-//! proportional to its steps.
+//! more than the steps that it counts for them, need a deep stack, or panic. The cost of each allowed feature was
+//! measured to be proportional to its steps.
 
 use std::collections::BTreeSet;
 
@@ -19,9 +19,9 @@ use minijinja::{
 
 use super::filters::{DIGITS_MAX, DIGITS_RULE};
 
-/// Maximum number of tags (`{{ … }}` and `{% … %}`) of a part.
+/// Maximum number of tags (`{{ … }}` and `{% … %}`) in a part.
 pub const TAGS_MAX: usize = 1_000;
-/// Maximum number of tokens of a tag.
+/// Maximum number of tokens in a tag.
 pub const TAG_TOKENS_MAX: usize = 100;
 /// Maximum depth of nested brackets. Each level needs about 15 nested calls of the library's parser.
 pub const BRACKETS_MAX: usize = 10;
@@ -29,7 +29,7 @@ pub const BRACKETS_MAX: usize = 10;
 pub const BLOCKS_MAX: usize = 10;
 /// Maximum depth of nested `for`.
 pub const LOOPS_MAX: usize = 2;
-/// Maximum number of `elif` in a part. Each is a level of recursion in the library's compiler.
+/// Maximum number of `elif` tags in a part. Each is a level of recursion in the library's compiler.
 pub const BRANCHES_MAX: usize = 100;
 /// Maximum length of a line, in characters. The library counts columns with 16 bits and would overflow.
 pub const LINE_CHARS_MAX: usize = 65_000;
@@ -81,10 +81,10 @@ pub const TESTS: [&str; 12] = [
 /// The attributes of `loop` that are numbers.
 const LOOP_NUMBERS: [&str; 5] = ["index", "index0", "length", "revindex", "revindex0"];
 
-/// A part that is in the language.
+/// A part that has passed the check.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Checked {
-    /// The variables that it uses.
+    /// The variables that the part uses.
     pub variables: BTreeSet<String>,
     pub tokens: usize,
 }
@@ -92,7 +92,7 @@ pub struct Checked {
 /// A problem in a part, and its line.
 type Problem = (String, u16);
 
-/// Checks that a part is in the language. The error is the text for the error message.
+/// Checks that a part uses only features of the language. The error is the text for the error message.
 pub fn check(name: &str, source: &str) -> Result<Checked, String> {
     let explain = |(problem, line): Problem| format!("{problem} (in {name}:{line})");
     let tokens = check_tokens(source).map_err(explain)?;
@@ -150,7 +150,7 @@ fn check_tokens(source: &str) -> Result<usize, Problem> {
         } else if blocks > BLOCKS_MAX {
             "blocks must be nested at most 10 deep".to_owned()
         } else if branches > BRANCHES_MAX {
-            "a part must have at most 100 elif".to_owned()
+            "a part must have at most 100 elif tags".to_owned()
         } else {
             continue;
         };
@@ -240,9 +240,10 @@ impl<'p> Checker<'p> {
                 let are_numbers = [&of.left, &of.right].map(|operand| self.is_number(operand));
                 match (of.op, are_numbers) {
                     (BinOpKind::Pow, _) => refuse("the operator ** is not supported"),
-                    // One number is enough: adding a list to a number fails when the template is rendered.
+                    // It is enough that one operand is a number: adding a list to a number fails when the template is
+                    // rendered.
                     (BinOpKind::Add, [false, false]) => {
-                        refuse("+ needs a number, as in x|float + y; use ~ to join texts")
+                        refuse("+ needs a number, as in x|float + y; use ~ to join strings")
                     }
                     (BinOpKind::Mul, [false, _] | [_, false]) => {
                         refuse("* needs two numbers, as in x|float * y|int")
@@ -299,7 +300,7 @@ impl<'p> Checker<'p> {
                 "the filter {name} takes {expected} (keyword arguments are not supported)"
             ));
         }
-        // A variable as argument is checked when the filter runs.
+        // An argument that is a variable is checked when the filter runs.
         let digits = positional(&of.args).next().filter(|_| name == "round").and_then(literal);
         if digits.is_some_and(|digits| !may_be_digits(digits)) {
             return Err(DIGITS_RULE.to_owned());

@@ -1,6 +1,6 @@
-//! Templates: texts of messages, one body per channel, with declared variables. Any LIVE key of the account creates
-//! and changes them; no other account sees them. A stored template compiles and uses declared variables only. A
-//! message keeps the content that was rendered when it was accepted.
+//! Templates: the content of messages, one body per channel, with declared variables. Any LIVE key of the account
+//! creates and changes them; no other account sees them. Every stored template compiles and uses only declared
+//! variables. A message keeps the content that was rendered when it was accepted.
 
 use self::body::{Body, Variable, bodies_of, variables_of};
 use crate::domain::channel::send_refusal::TEMPLATE_NOT_FOUND;
@@ -17,7 +17,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use self::{list::bytes_of, work::TemplateEngine};
+use self::{engine::TemplateEngine, list::bytes_of};
 use super::{
     Failure, Fault,
     api_key::authentication::begin_as_account,
@@ -30,19 +30,19 @@ use super::{
 use crate::app::App;
 
 pub mod body;
+pub mod compile;
+pub mod engine;
 pub mod filters;
 pub mod language;
-pub mod limits;
 pub mod list;
 pub mod preview;
 pub mod render;
-pub mod source;
+pub mod time_limit;
 pub mod values;
-pub mod work;
 
 /// Maximum number of templates of an account. Simultaneous calls may exceed it slightly.
 pub const TEMPLATES_PER_ACCOUNT_MAX: u64 = 1_000;
-/// Maximum size of a template's sources together, in bytes.
+/// Maximum total size of a template's sources, in bytes.
 pub const SOURCES_BYTES_MAX: usize = 200 * 1024;
 /// Maximum number of variables of a template.
 pub const VARIABLES_MAX: usize = 50;
@@ -57,10 +57,10 @@ const VARIABLES: &[&str] = &["input", "variables"];
 entity::api_enum! {
     /// Reasons why createTemplate is refused.
     pub enum CreateTemplateRefusal {
-        /// The name is empty, longer than 200 characters, or contains control characters.
+        /// The name is blank, longer than 200 characters, or contains control characters.
         NameInvalid,
-        /// There are no bodies, or two for the same channel; a body has no text, an empty part, or a part that is not
-        /// allowed for its channel; or the bodies are larger than 200 KiB together.
+        /// There are no bodies, or two for the same channel; a body has no text, a blank part, or a part that is not
+        /// allowed for its channel; or the bodies are larger than 200 KiB in total.
         BodiesInvalid,
         /// There are more than 50 variables, two with the same name, one with a name that is not valid, or one with a
         /// default that is too long.
@@ -78,10 +78,10 @@ entity::api_enum! {
     pub enum UpdateTemplateRefusal {
         /// The account has no such template.
         NotFound,
-        /// The name is empty, longer than 200 characters, or contains control characters.
+        /// The name is blank, longer than 200 characters, or contains control characters.
         NameInvalid,
-        /// There are no bodies, or two for the same channel; a body has no text, an empty part, or a part that is not
-        /// allowed for its channel; or the bodies are larger than 200 KiB together.
+        /// There are no bodies, or two for the same channel; a body has no text, a blank part, or a part that is not
+        /// allowed for its channel; or the bodies are larger than 200 KiB in total.
         BodiesInvalid,
         /// There are more than 50 variables, two with the same name, one with a name that is not valid, or one with a
         /// default that is too long.
@@ -197,8 +197,8 @@ pub async fn update(
     let not_found = || refused(UpdateTemplateRefusal::NotFound, &["id"], TEMPLATE_NOT_FOUND);
     // A malformed id is treated like an unknown one.
     let own = Entity::owned_by(account.account_id()).filter(Column::Id.eq(id.unwrap_or_default()));
-    // Checked before the row is locked, because compiling takes time. Repeated if another call changed the row
-    // meanwhile.
+    // Checked before the row is locked, because compiling takes time. Repeated if another call has changed the row in
+    // the meantime.
     let (txn, mut row, changed) = loop {
         let found =
             own.clone().one(&app.read_as(account.account())).await?.ok_or_else(not_found)?;
@@ -263,7 +263,7 @@ fn fill(row: &mut template::Model, from: NewTemplate) {
     row.variables = serde_json::json!(from.variables).to_string();
 }
 
-/// Checks and normalises a template as a whole.
+/// Checks and normalizes a template as a whole.
 async fn checked<C: From<Problem>>(
     app: &App,
     account: &LiveAccountCaller,
@@ -306,7 +306,7 @@ fn check_bodies(bodies: &[Body]) -> Result<(), &'static str> {
             return Err("Only the EMAIL body can have a subject and HTML.");
         }
         if body.text.is_none() && body.html.is_none() {
-            return Err("A body must have a text; an EMAIL body can have HTML instead.");
+            return Err("A body must have text; an EMAIL body can have HTML instead.");
         }
         for source in [&body.subject, &body.text, &body.html].into_iter().flatten() {
             bytes += source.len();
@@ -318,7 +318,7 @@ fn check_bodies(bodies: &[Body]) -> Result<(), &'static str> {
         }
     }
     if bytes > SOURCES_BYTES_MAX {
-        return Err("The bodies of a template must have at most 200 KiB in total.");
+        return Err("The bodies of a template must be at most 200 KiB in total.");
     }
     Ok(())
 }

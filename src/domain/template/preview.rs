@@ -5,7 +5,7 @@ use entity::{message::Channel, template as rows};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::{list, render::RenderRefusal, work::TemplateEngine};
+use super::{engine::TemplateEngine, list, render::RenderRefusal};
 use crate::{
     app::App,
     domain::{

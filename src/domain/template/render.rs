@@ -8,9 +8,9 @@ use serde_json::{Map, Value as Json};
 
 use super::{
     body::{Body, Variable, bodies_of, variables_of},
-    limits::{Stop, TIME_RULE, TimeLimit},
+    compile::{Compiled, RenderProblem},
     list::bytes_of,
-    source::{Compiled, RenderProblem},
+    time_limit::{Stop, TIME_RULE, TimeLimit},
     values::Values,
 };
 use crate::domain::{Failure, Fault, channel::content::Content, refused};
@@ -18,14 +18,13 @@ use crate::domain::{Failure, Fault, channel::content::Content, refused};
 entity::api_enum! {
     /// Reasons why a message from the template would be refused.
     pub enum RenderRefusal as "TemplatePreviewErrorCode" {
-        /// The variables are larger than 16 KiB as JSON, or have more than 1,000 values or 32 levels.
+        /// The variables are larger than 16 KiB as JSON, or have more than 1,000 values or 32 levels of nesting.
         VariablesInvalid,
-        /// A variable that has no default is not given, or its value lacks a part that the template
-        /// uses.
+        /// A variable without a default is not set, or its value lacks a part that the template uses.
         VariableMissing,
-        /// The template exceeds the maximum number of steps, does not fit its variables, compares
-        /// lists, or results in content that is not allowed for the channel; or the templates of
-        /// the request took more than 200 ms together.
+        /// The template uses a variable in a way that its type does not allow, compares lists,
+        /// exceeds the maximum number of steps, or results in content that is not allowed for the
+        /// channel; or rendering the templates of the request took more than 200 ms in total.
         TemplateFailed,
     }
 }
@@ -35,7 +34,7 @@ pub struct Rendering {
     row: template::Model,
     bodies: Vec<Body>,
     variables: Vec<Variable>,
-    /// An error if the template was stored by a version of the program that accepted more.
+    /// An error if the template was stored by an older version of the program, which accepted more.
     compiled: Result<Compiled, String>,
 }
 
@@ -49,7 +48,7 @@ impl Rendering {
         Ok(Self { row: row.clone(), bodies, variables, compiled })
     }
 
-    /// Whether it was compiled from exactly this row.
+    /// Whether this template was compiled from exactly this row.
     pub fn is_of(&self, row: &template::Model) -> bool {
         self.row == *row
     }

@@ -1,5 +1,5 @@
 //! Converts the variables of a message to values of the template library. Comparing two lists or maps makes the
-//! rendering fail, because the library would compare all their items for the price of one step.
+//! rendering fail, because the library would compare all their items and count that as one step.
 
 use std::{
     cmp::Ordering,
@@ -86,8 +86,8 @@ impl Object for Container {
         })
     }
 
-    /// Records a comparison with another list or map of the variables; the rendering then fails, so the result is
-    /// arbitrary. A list that is written in the template is short and may be compared.
+    /// Records a comparison with another list or map from the variables. The rendering then fails, so the result does
+    /// not matter. A list that is written in the template is short and may be compared.
     fn custom_cmp(self: &Arc<Self>, other: &DynObject) -> Option<Ordering> {
         other.downcast_ref::<Self>()?;
         self.were_compared.store(true, atomic::Ordering::Relaxed);

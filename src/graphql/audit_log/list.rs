@@ -23,9 +23,9 @@ use crate::{
 /// The GraphQL object `AuditEntry`.
 pub struct AuditEntry(pub rows::Model);
 
-/// A call that changed settings, money or objects of an account, or tried to. Entries are never
-/// deleted, and only the count of a refused call can change. They contain no secrets of API keys,
-/// no texts of messages or templates, and no data of contacts.
+/// A call that changed, or tried to change, settings, objects or a balance. Entries are never
+/// deleted, and only the count of refused calls can change. They never contain API key secrets,
+/// message or template text, or contact data.
 #[Object]
 impl AuditEntry {
     /// Id of the entry.
@@ -43,8 +43,8 @@ impl AuditEntry {
         self.0.outcome.into()
     }
 
-    /// Code of the mutation's error, or of the top-level error such as FORBIDDEN, with which the
-    /// call was refused. Null if it was not refused.
+    /// Error code with which the call was refused: the code of the mutation's error, or of a
+    /// top-level error such as FORBIDDEN. Null if the call was not refused.
     async fn code(&self) -> Option<&str> {
         self.0.code.as_deref()
     }
@@ -52,7 +52,7 @@ impl AuditEntry {
     /// Number of calls that the entry represents; always 1 unless the outcome is REFUSED. If one
     /// server process refuses several calls with the same key, action, account and error code
     /// within one minute, they share an entry, which has the targetId and requestId of the first
-    /// call. Repeated calls are added to the count with a delay of a few seconds.
+    /// call. The count includes repeated calls after a delay of a few seconds.
     async fn count(&self) -> i32 {
         self.0.count
     }
@@ -62,44 +62,44 @@ impl AuditEntry {
         self.0.actor.into()
     }
 
-    /// API key that was used. Null for the command line, and for operator keys if the entry is read
-    /// with a key of the main account.
+    /// API key that was used. Null for the command line, or if an operator key was used and the
+    /// entry is read with a key of the main account.
     async fn actor_key(&self, ctx: &Context<'_>) -> Result<Option<ApiKey>> {
         Ok(ctx.load(self.0.key_id.map(KeyId)).await?.map(ApiKey))
     }
 
-    /// Team that the call was about; null if it was not about a team.
+    /// Team that the call concerned; null if it did not concern a team.
     async fn team(&self, ctx: &Context<'_>) -> Result<Option<Team>> {
         Ok(ctx.load(self.0.team_id.map(TeamId)).await?.map(Team))
     }
 
-    /// Account that the call was about: the account that was managed, or the account whose own
-    /// objects were changed. Null if the call was about the team as a whole, and if a refused call
+    /// Account that the call concerned: the account that was managed, or the account whose own
+    /// objects were changed. Null if the call concerned the team as a whole, or if a refused call
     /// did not name an existing account.
     async fn account(&self, ctx: &Context<'_>) -> Result<Option<Account>> {
         Ok(ctx.row(self.0.account_id.map(AccountId)).await?.map(Account))
     }
 
     /// Id of the object that was created or changed, or of the ledger entry if the balance changed.
-    /// For a refused call it is the id that was given, which may not exist. Null if there is no
-    /// such single object.
+    /// For a refused call, it is the id that was passed, which may not exist. Null if there is no
+    /// single such object.
     async fn target_id(&self) -> Option<ID> {
         self.0.target_id.map(ID::from)
     }
 
-    /// Changed settings with their previous values, amounts in cents. Null if there are none.
+    /// Changed settings with their previous values. Amounts are in cents. Null if there are none.
     async fn before(&self, ctx: &Context<'_>) -> Result<Option<JsonObject>> {
         Ok(JsonObject::from_column(self.0.before.as_deref(), ctx.reservation()?)?)
     }
 
-    /// Changed settings with their new values, or the settings of a new object, amounts in cents.
-    /// For an import it has counts. Null if there are none.
+    /// Changed settings with their new values, or the settings of a new object. Amounts are in
+    /// cents. For an import, numbers of rows, such as imported and refused. Null if there are none.
     async fn after(&self, ctx: &Context<'_>) -> Result<Option<JsonObject>> {
         Ok(JsonObject::from_column(self.0.after.as_deref(), ctx.reservation()?)?)
     }
 
-    /// Id of the request, which the response has in its header X-Request-Id. Null for the command
-    /// line.
+    /// Id of the request, which the response contains in its X-Request-Id header. Null for the
+    /// command line.
     async fn request_id(&self) -> Option<&str> {
         self.0.request_id.as_deref()
     }
@@ -110,17 +110,17 @@ impl AuditEntry {
     }
 }
 
-/// Conditions on audit entries. An entry must meet all conditions that are given.
+/// Filter for audit entries. An entry must meet all given conditions.
 #[derive(InputObject, Default)]
 pub struct AuditLogFilter {
     /// Only entries with one of these actions.
     action: Option<Vec<AuditAction>>,
     /// Only entries with one of these outcomes.
     outcome: Option<Vec<AuditOutcome>>,
-    /// Only entries of calls with the API key of this id.
+    /// Only entries of calls that were made with the API key that has this id.
     actor_key_id: Option<ID>,
-    /// Only entries about this account. An operator can use externalId only in the auditLog of a
-    /// team.
+    /// Only entries that concern this account. An operator can use externalId only in the auditLog
+    /// field of a team.
     account: Option<AccountRef>,
     /// Only entries that were created in this time range.
     created_at: Option<DateTimeRange>,
@@ -145,15 +145,16 @@ pub struct AuditLogQuery;
 
 #[Object]
 impl AuditLogQuery {
-    /// Changes and refused calls, newest first. A key of the main account gets those of its team,
-    /// an operator key those of the whole server. Messages are not included. Changes of a
-    /// sub-account's contacts, opt-outs, templates, senders and phone numbers by the sub-account
-    /// itself are shown to operators only. Requires a key of the main account or of an operator.
+    /// Changes and refused calls, newest first. With a key of the main account, the entries of its
+    /// team are returned; with an operator key, those of the whole server. Sending and canceling
+    /// messages is not logged. Changes that a sub-account makes to its own contacts, opt-outs,
+    /// templates, senders and phone numbers are shown to operators only. Requires a key of the main
+    /// account or of an operator.
     #[graphql(guard = "RoleGuard::Team", visible = "access::team")]
     async fn audit_log(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Conditions on the entries. If omitted, all are returned.")]
+        #[graphql(desc = "Filter for the entries. If omitted, all entries are returned.")]
         filter: Option<AuditLogFilter>,
     ) -> Result<List<AuditEntry>> {
         list_entries(ctx, None, filter).await

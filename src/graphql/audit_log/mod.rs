@@ -1,5 +1,5 @@
-//! Entries of mutations in the audit log: the domain (`domain::audit_log`) writes those of completed mutations, this
-//! module those of refused ones.
+//! Entries of mutations in the audit log. `domain::audit_log` writes the entries of completed mutations, and this
+//! module those of refused mutations.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -90,7 +90,7 @@ fn bytes_of(value: &Value) -> usize {
     }
 }
 
-/// Writes entries for mutations that were refused before execution because the caller's role does not have them.
+/// Writes entries for mutations that were refused before execution because the caller's role cannot use them.
 pub async fn enter_forbidden(app: &Arc<App>, caller: &Caller, mutations: &[String]) {
     for action in mutations.iter().filter_map(|name| AuditAction::of_mutation(name)) {
         enter_refusal(app, caller, action, Code::Forbidden.as_str(), Target::Nothing).await;
@@ -106,11 +106,11 @@ async fn enter_refusal(
     target: Target<'_>,
 ) {
     if let Err(fault) = refused_call::enter_refusal(app, caller, action, code, target).await {
-        tracing::error!(?action, %fault, "A refused call could not be written to the audit log");
+        tracing::error!(?action, %fault, "Could not write a refused call to the audit log");
     }
 }
 
-/// The root of all mutations. It writes entries for calls whose arguments the library refuses before they reach
+/// The root of all mutations. It writes entries for calls whose arguments async-graphql refuses before they reach
 /// [`audited`].
 pub struct Audited<M>(pub M);
 

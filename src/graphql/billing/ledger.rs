@@ -1,4 +1,4 @@
-//! The ledger: all changes of a team's balance.
+//! The ledger: all changes to a team's balance.
 
 use async_graphql::{Context, ID, InputObject, Object, Result};
 use entity::ledger_entry as rows;
@@ -22,7 +22,7 @@ use crate::{
 /// The GraphQL object `LedgerEntry`.
 pub struct LedgerEntry(pub rows::Model);
 
-/// A change of the team's balance. Entries are never changed or deleted.
+/// A change to the team's balance. Entries are never changed or deleted.
 #[Object]
 impl LedgerEntry {
     /// Id of the entry.
@@ -30,7 +30,7 @@ impl LedgerEntry {
         self.0.id.into()
     }
 
-    /// Reason of the entry.
+    /// Kind of the entry.
     async fn kind(&self) -> LedgerKind {
         self.0.kind.into()
     }
@@ -46,7 +46,7 @@ impl LedgerEntry {
         balance_if_visible(ctx, self.0.balance_after_micros).await
     }
 
-    /// Account that was charged or refunded; null for changes of the team as a whole.
+    /// Account that was charged or refunded; null for changes that concern the team as a whole.
     async fn account(&self, ctx: &Context<'_>) -> Result<Option<Account>> {
         Ok(ctx.row(self.0.account_id.map(AccountId)).await?.map(Account))
     }
@@ -56,8 +56,8 @@ impl LedgerEntry {
         self.0.message_id.map(ID::from)
     }
 
-    /// Message that was charged or refunded. Null for other kinds, and if the message does not
-    /// belong to the account and environment of the key in use.
+    /// Message that was charged or refunded. Null for other kinds, or if the message does not
+    /// belong to your account and the environment of your key.
     async fn message(&self, ctx: &Context<'_>) -> Result<Option<Message>> {
         Ok(ctx.row(self.0.message_id.map(MessageId)).await?.map(Message))
     }
@@ -67,19 +67,19 @@ impl LedgerEntry {
         self.0.phone_number_id.map(ID::from)
     }
 
-    /// Phone number whose fee was charged. Null for other kinds, and if the number does not belong
-    /// to the account of the key in use.
+    /// Phone number whose fee was charged. Null for other kinds, or if the number does not belong
+    /// to your account.
     async fn phone_number(&self, ctx: &Context<'_>) -> Result<Option<PhoneNumber>> {
         Ok(ctx.load(self.0.phone_number_id.map(PhoneNumberId)).await?.map(PhoneNumber))
     }
 
-    /// Month of the phone number that the entry charges: 1 for the first month, 0 for the upfront
-    /// price. Null for other kinds.
+    /// Month of the phone number that was charged: 1 for the first month, 2 for the second and so
+    /// on. It is 0 for the upfront price, and null for other kinds.
     async fn phone_number_month(&self) -> Option<i32> {
         self.0.phone_number_month
     }
 
-    /// Note or reason that an operator gave; null if there is none.
+    /// Note or reason that an operator entered; null if there is none.
     async fn note(&self) -> Option<&str> {
         self.0.note.as_deref()
     }
@@ -90,7 +90,7 @@ impl LedgerEntry {
     }
 }
 
-/// Conditions on ledger entries. An entry must meet all conditions that are given.
+/// Filter for ledger entries. An entry must meet all given conditions.
 #[derive(InputObject, Default)]
 pub struct LedgerFilter {
     /// Only entries of these kinds.
@@ -119,14 +119,14 @@ pub struct LedgerQuery;
 
 #[Object]
 impl LedgerQuery {
-    /// Changes of the team's balance, newest first. A key of a sub-account gets only those of its
-    /// account; a key of the main account gets those of the whole team. Requires a key of an
-    /// account.
+    /// Changes to the team's balance, newest first. With a key of a sub-account, only the charges
+    /// and refunds of its account are returned; with a key of the main account, all changes.
+    /// Requires a key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn ledger(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Conditions on the entries. If omitted, all are returned.")]
+        #[graphql(desc = "Filter for the entries. If omitted, all entries are returned.")]
         filter: Option<LedgerFilter>,
     ) -> Result<List<LedgerEntry>> {
         let caller = ctx.account()?;

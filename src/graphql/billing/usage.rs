@@ -1,4 +1,4 @@
-//! Usage: numbers and cost of messages, from daily totals.
+//! Usage: the number and cost of messages, computed from daily totals.
 
 use async_graphql::{Context, Enum, Object, Result, SelectionField, SimpleObject, Value};
 
@@ -26,7 +26,8 @@ pub enum UsageDimension {
     Month,
     /// By channel. Phone number fees are in a bucket without a channel.
     Channel,
-    /// By country of the recipient's phone number or, for phone number fees, of that number.
+    /// By country. For messages, it is the country of the recipient's phone number; for phone
+    /// number fees, the country of that number.
     Country,
     /// By account, including the main account. Requires a key of the main account or of an
     /// operator.
@@ -50,15 +51,15 @@ impl Usage {
         Date(self.0.range.to)
     }
 
-    /// Totals of the whole range.
+    /// Totals for the whole range.
     async fn totals(&self) -> Result<UsageFigures> {
         UsageFigures::new(&self.0.totals)
     }
 
-    /// Totals of each combination of the groupBy dimensions, without combinations that have no
-    /// totals. They are ordered by day, month, channel, country and account. Empty without groupBy.
-    /// The maximum is 10,000 buckets for all accounts of a page together. With many buckets, fewer
-    /// fields of each can be selected, because the size of a response is limited.
+    /// Totals for each combination of the groupBy dimensions, ordered by day, month, channel,
+    /// country and account. Combinations without totals are omitted. Empty without groupBy. The
+    /// maximum is 10,000 buckets in total for all accounts of a page. If there are many buckets,
+    /// fewer fields of each can be selected, because the size of a response is limited.
     async fn buckets(&self, ctx: &Context<'_>) -> Result<Vec<UsageBucket>> {
         let buckets = &self.0.buckets;
         // The cost estimate of the document assumes ten buckets.
@@ -84,7 +85,7 @@ fn values_in(field: SelectionField<'_>) -> usize {
 /// The GraphQL object `UsageBucket`.
 pub struct UsageBucket(domain::Bucket);
 
-/// Totals of one combination of the groupBy dimensions.
+/// Totals for one combination of the groupBy dimensions.
 #[Object]
 impl UsageBucket {
     /// Day in UTC; null unless grouped by DAY.
@@ -97,13 +98,13 @@ impl UsageBucket {
         self.0.month.as_deref()
     }
 
-    /// Channel of the messages. Null unless grouped by CHANNEL, and for phone number fees.
+    /// Channel of the messages. Null unless grouped by CHANNEL, or for phone number fees.
     async fn channel(&self) -> Option<Channel> {
         self.0.channel.map(Channel::from)
     }
 
     /// Country of the recipients, or of the phone numbers whose fees were charged, as an ISO 3166-1
-    /// alpha-2 code. Null unless grouped by COUNTRY, and for channels without countries.
+    /// alpha-2 code. Null unless grouped by COUNTRY, or for channels without countries.
     async fn country(&self) -> Option<&str> {
         self.0.country.as_deref()
     }
@@ -125,7 +126,8 @@ impl UsageBucket {
 pub struct UsageFigures {
     /// Number of messages that were accepted.
     messages: i32,
-    /// Number of segments that were accepted. A message of a channel other than SMS counts as 1.
+    /// Number of segments of the accepted messages. A message on a channel other than SMS counts as
+    /// one segment.
     segments: i32,
     /// Number of messages that were reported as delivered.
     delivered: i32,

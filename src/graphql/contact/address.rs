@@ -19,8 +19,8 @@ use crate::{
 /// The GraphQL object `ContactAddress`.
 pub struct ContactAddress(pub rows::Model);
 
-/// An address of a contact on one channel. In an account, each address of a channel belongs to one
-/// contact only.
+/// An address of a contact on one channel. Within an account, each address on a channel belongs to
+/// only one contact.
 #[Object]
 impl ContactAddress {
     /// Id of the address.
@@ -44,8 +44,8 @@ impl ContactAddress {
         self.0.label.as_deref()
     }
 
-    /// Whether this is the address that messages to the contact on this channel are sent to. A
-    /// contact has exactly one primary address on each channel for which it has addresses.
+    /// Whether messages to the contact on this channel are sent to this address. A contact has
+    /// exactly one primary address on each channel for which it has addresses.
     async fn is_primary(&self) -> bool {
         self.0.is_primary
     }
@@ -83,7 +83,7 @@ pub struct AddContactAddressInput {
     #[graphql(flatten)]
     address: ContactAddressInput,
     /// Whether the address becomes the primary address of its channel (default false). The first
-    /// address of a channel always does.
+    /// address of a channel always becomes primary.
     #[graphql(default)]
     is_primary: bool,
 }
@@ -96,7 +96,7 @@ pub struct UpdateContactAddressInput {
     address: Option<String>,
     /// New label (1 to 64 characters). Null removes the label.
     label: MaybeUndefined<String>,
-    /// Whether the address becomes the primary address of its channel, in place of the current one.
+    /// Whether the address becomes the primary address of its channel, replacing the current one.
     /// False is refused for the primary address.
     is_primary: Option<bool>,
 }
@@ -148,8 +148,8 @@ impl ContactAddressMutation {
         AddContactAddressPayload::of(done.await)
     }
 
-    /// Changes an address of a contact. Messages that were sent to it are not changed. Requires a
-    /// LIVE key of an account.
+    /// Changes an address of a contact. Messages that have already been sent to it are not changed.
+    /// Requires a LIVE key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn update_contact_address(
         &self,
@@ -171,7 +171,8 @@ impl ContactAddressMutation {
 
     /// Removes an address of a contact. The last address cannot be removed. If the primary address
     /// of a channel is removed, the oldest remaining address of the channel becomes primary.
-    /// Messages that were sent to the address are not changed. Requires a LIVE key of an account.
+    /// Messages that have already been sent to the address are not changed. Requires a LIVE key of
+    /// an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn remove_contact_address(
         &self,

@@ -18,7 +18,8 @@ payload! {
     DeleteContactPayload, domain::DeleteContactRefusal, domain::Erased as erased => {
         /// Id of the contact that was deleted; null if the mutation was refused.
         contact_id: Option<ID> = Some(erased.contact_id.into()),
-        /// Number of messages from which the recipient and the content were erased; null if the mutation was refused.
+        /// Number of messages from which the recipient and the content were erased; null if the
+        /// mutation was refused.
         messages_erased: Option<i32> = Some(i32::try_from(erased.messages).unwrap_or(i32::MAX)),
     }
 }
@@ -29,13 +30,13 @@ pub struct ContactErasureMutation;
 #[Object]
 impl ContactErasureMutation {
     /// Deletes a contact permanently and erases the person's data. The contact and its addresses
-    /// are deleted. Every LIVE and TEST message of the account that was sent to the contact or to
-    /// one of its addresses loses its recipient, contact, subject, text, HTML and errorMessage,
-    /// which are null from then on. Status, cost and country of the message are kept, and so are
-    /// your metadata and idempotencyKey. Opt-outs of the addresses are kept, because they protect
-    /// the person. The deletion is refused while a message to the contact waits to be sent. If a
-    /// deletion is interrupted, repeat it; until then the contact cannot be changed and nothing is
-    /// sent to it. Requires a LIVE key of an account.
+    /// are deleted. In every LIVE and TEST message of the account that was sent to the contact or
+    /// to one of its addresses, the recipient, contact, subject, text, HTML and errorMessage become
+    /// null. The message's other data is kept, including its status, cost, metadata and
+    /// idempotencyKey. Opt-outs of the addresses are kept, because they protect the person. The
+    /// deletion is refused while a message to the contact is waiting to be sent. If a deletion is
+    /// interrupted, repeat it; until then, the contact cannot be changed and nothing is sent to it.
+    /// Requires a LIVE key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn delete_contact(
         &self,

@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// Conditions on contacts. A contact must meet all conditions that are given.
+/// Filter for contacts. A contact must meet all given conditions.
 #[derive(InputObject, Default)]
 pub struct ContactFilter {
     /// Only contacts whose name or one of whose addresses contains this text, ignoring case
@@ -32,8 +32,8 @@ pub struct ContactQuery;
 
 #[Object]
 impl ContactQuery {
-    /// Contact with this id; null if the account of the key in use has no such contact. Requires a
-    /// key of an account.
+    /// Contact with this id; null if your account has no such contact. Requires a key of an
+    /// account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn contact(
         &self,
@@ -43,12 +43,12 @@ impl ContactQuery {
         Ok(ctx.row(parse_id(&id).map(ContactId)).await?.map(Contact))
     }
 
-    /// Contacts of the account of the key in use, newest first. Requires a key of an account.
+    /// Contacts of your account, newest first. Requires a key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn contacts(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Conditions on the contacts. If omitted, all are returned.")]
+        #[graphql(desc = "Filter for the contacts. If omitted, all contacts are returned.")]
         filter: Option<ContactFilter>,
     ) -> Result<List<Contact>> {
         let filter = filter.unwrap_or_default();

@@ -20,8 +20,8 @@ pub struct MergeContactsInput {
     /// Id of the contact to keep. It keeps its name, locale, time zone, metadata and primary
     /// addresses.
     keep_id: ID,
-    /// Id of the contact whose addresses and tags are moved to the other contact. It is then
-    /// deleted with the rest of its data.
+    /// Id of the contact whose addresses and tags are moved to the other contact. The contact is
+    /// then deleted with the rest of its data.
     merge_id: ID,
 }
 
@@ -38,8 +38,9 @@ pub struct ContactMergeMutation;
 
 #[Object]
 impl ContactMergeMutation {
-    /// Merges two contacts of the account into one of them. If a merge is interrupted, repeat it;
-    /// until then neither contact can be changed in another way. Requires a LIVE key of an account.
+    /// Merges two contacts of your account into one of them. If a merge is interrupted, repeat it;
+    /// until then, neither contact can be changed by other mutations. Requires a LIVE key of an
+    /// account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn merge_contacts(
         &self,

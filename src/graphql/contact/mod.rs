@@ -25,8 +25,8 @@ pub mod merge;
 /// The GraphQL object `Contact`.
 pub struct Contact(pub rows::Model);
 
-/// A person to whom the account sends messages. LIVE and TEST keys of the account read the same
-/// contacts; only LIVE keys change them. Other accounts, including the main account, cannot see
+/// A person to whom the account sends messages. LIVE and TEST keys of the account can read the same
+/// contacts; only LIVE keys can change them. Other accounts, including the main account, cannot see
 /// them.
 #[Object]
 impl Contact {
@@ -40,13 +40,12 @@ impl Contact {
         self.0.display_name.as_deref()
     }
 
-    /// Language and region of the contact as a BCP 47 tag, such as de-AT; null if not known.
+    /// Language and region of the contact as a BCP 47 tag, such as de-AT; null if unknown.
     async fn locale(&self) -> Option<&str> {
         self.0.locale.as_deref()
     }
 
-    /// Time zone of the contact as a name of the IANA time zone database, such as Europe/Vienna;
-    /// null if not known.
+    /// IANA time zone of the contact, such as Europe/Vienna; null if unknown.
     async fn time_zone(&self) -> Option<&str> {
         self.0.time_zone.as_deref()
     }
@@ -63,8 +62,8 @@ impl Contact {
         Ok(JsonObject::from_column(self.0.metadata.as_deref(), ctx.reservation()?)?)
     }
 
-    /// Addresses of the contact (1 to 20), ordered by channel; in each channel the primary address
-    /// is first and the others follow, oldest first.
+    /// Addresses of the contact (1 to 20), ordered by channel. On each channel, the primary address
+    /// comes first and the others follow, oldest first.
     async fn addresses(&self, ctx: &Context<'_>) -> Result<Vec<ContactAddress>> {
         let addresses = ctx.load(Some(AddressesOf(self.0.id))).await?.unwrap_or_default();
         Ok(addresses.into_iter().map(ContactAddress).collect())
@@ -89,12 +88,12 @@ pub struct CreateContactInput {
     /// Language and region of the contact as a BCP 47 tag, such as en, de-AT or zh-Hant-TW. If
     /// omitted, it has none.
     locale: Option<String>,
-    /// Time zone of the contact as a name of the IANA time zone database, such as Europe/Vienna. If
-    /// omitted, it has none.
+    /// IANA time zone of the contact, such as Europe/Vienna. If omitted, it has none.
     time_zone: Option<String>,
     /// Tags of the contact (maximum 50, each with 1 to 64 characters). Tags are case-sensitive.
     tags: Option<Vec<String>>,
-    /// Your own data about the contact (maximum 16 KiB as JSON, 1,000 values and 32 levels).
+    /// Your own data about the contact (maximum 16 KiB as JSON, 1,000 values and 32 levels of
+    /// nesting).
     metadata: Option<JsonObject>,
     /// Addresses of the contact (1 to 20). The first of each channel becomes its primary address.
     addresses: Vec<ContactAddressInput>,
@@ -108,14 +107,13 @@ pub struct UpdateContactInput {
     /// Language and region of the contact as a BCP 47 tag, such as en, de-AT or zh-Hant-TW. Null
     /// removes it.
     locale: MaybeUndefined<String>,
-    /// Time zone of the contact as a name of the IANA time zone database, such as Europe/Vienna.
-    /// Null removes it.
+    /// IANA time zone of the contact, such as Europe/Vienna. Null removes it.
     time_zone: MaybeUndefined<String>,
     /// Tags that replace those of the contact (maximum 50, each with 1 to 64 characters). Null
     /// removes all tags.
     tags: MaybeUndefined<Vec<String>>,
     /// Your own data that replaces all metadata of the contact (maximum 16 KiB as JSON, 1,000
-    /// values and 32 levels). Null removes it.
+    /// values and 32 levels of nesting). Null removes it.
     metadata: MaybeUndefined<JsonObject>,
 }
 
@@ -140,7 +138,7 @@ pub struct ContactMutation;
 
 #[Object]
 impl ContactMutation {
-    /// Creates a contact in the account of the key in use. Requires a LIVE key of an account.
+    /// Creates a contact in your account. Requires a LIVE key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn create_contact(
         &self,
@@ -161,7 +159,7 @@ impl ContactMutation {
         CreateContactPayload::of(done.await)
     }
 
-    /// Changes a contact of the account of the key in use. Requires a LIVE key of an account.
+    /// Changes a contact of your account. Requires a LIVE key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn update_contact(
         &self,

@@ -1,5 +1,5 @@
-//! Caches parsed documents by the SHA-256 of their text once they are known to be valid. Limits, roles and variables are
-//! checked for every request.
+//! Caches parsed documents by the SHA-256 of their text once they are known to be valid. Limits, roles and variables
+//! are checked for every request.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,11 +18,11 @@ use crate::graphql::errors::{Code, error};
 /// Maximum estimated bytes of all cached documents.
 const DOCUMENTS_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
-/// How a request names its document.
+/// How a request identifies its document.
 #[derive(Debug)]
 pub enum DocumentSource {
     Text(String),
-    /// The hash of a persisted query, whose text was sent before.
+    /// The hash of a persisted query, whose text was sent earlier.
     Hash(Hash),
     /// The text of a persisted query and its expected hash.
     TextOfHash(String, Hash),

@@ -1,5 +1,5 @@
-//! Limits how many fields are executed at the same time. A field that waits for rows takes about 8 KB, and all fields of
-//! a request are executed concurrently.
+//! Limits how many fields are executed at the same time. A field that waits for rows takes about 8 KB, and all fields
+//! of a request are executed concurrently.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,10 +8,10 @@ use crate::{
     domain::{caller::Caller, deadline::Deadline},
 };
 
-/// Maximum estimated fields of a request that is executed without waiting.
+/// Maximum estimated number of fields in a request that is executed without waiting.
 pub const FIELDS_WITHOUT_WAITING_MAX: usize = 100;
-/// Maximum estimated fields of a team's other requests that are executed at the same time. The largest request has as
-/// many fields.
+/// Maximum estimated number of fields in a team's other requests that are executed at the same time. The largest
+/// request has as many fields.
 pub const FIELDS_OF_TEAM_MAX: usize = 5_000;
 
 /// The permits of all teams.

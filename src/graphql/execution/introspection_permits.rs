@@ -16,7 +16,7 @@ use crate::{
 
 /// Maximum number of long introspections that run or wait.
 const INTROSPECTIONS_MAX: usize = 256;
-/// The same for one team. Each holds one of the team's request permits while it waits.
+/// Maximum number of long introspections of one team. Each holds one of the team's request permits while it waits.
 pub const INTROSPECTIONS_OF_TEAM_MAX: usize = 8;
 
 /// The permits of all teams.

@@ -29,8 +29,8 @@ pub const ALIASES_MAX: usize = 30;
 pub const EXPANDED_SIZE_MAX: usize = 10_000;
 /// Maximum number of fields in a response, as estimated: the fields in a page count once for each requested row.
 pub const COMPLEXITY_MAX: u64 = 5_000;
-/// Maximum estimated bytes of all variables. Each variable counts wherever an argument uses it, also an argument of a
-/// directive or in an unused fragment, because validation copies it there.
+/// Maximum estimated bytes of all variables. Each variable counts wherever an argument uses it, even in a directive or
+/// an unused fragment, because validation copies it there.
 pub const INPUT_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Maximum estimated bytes of the variables of a subscription, which stay in memory until it ends.
 pub const SUBSCRIPTION_INPUT_BYTES_MAX: u64 = 8 * 1024;
@@ -90,20 +90,20 @@ pub fn check_subscription_document(tokens: usize, text_bytes: usize) -> Result<(
     Ok(())
 }
 
-/// The error of a document that is not valid at this position.
+/// The error for a document that is not valid at this position.
 pub fn invalid(message: impl Into<String>, pos: Pos) -> ServerError {
     let mut error = ServerError::new(message, Some(pos));
     set_code(&mut error, Code::GraphqlValidationFailed);
     error
 }
 
-/// The error of a document with more than [`INTROSPECTION_MAX`].
+/// The error for a document whose introspections exceed [`INTROSPECTION_MAX`].
 pub fn too_much_introspection() -> ServerError {
     let items = "fields and fragments, each counted as often as it is executed";
     too_many(INTROSPECTION_MAX, "The introspection", items)
 }
 
-/// The error of a `subject` that has more than `max` of some `items`.
+/// The error for a `subject` that has more than `max` of some `items`.
 pub fn too_many(max: impl Display, subject: &str, items: &str) -> ServerError {
     too_large(format!("{subject} has too many {items} (maximum {max})."))
 }

@@ -28,7 +28,8 @@ pub fn find_operation<'d>(
     Ok(operation)
 }
 
-/// Refuses mutations and subscriptions with GET, which must not change anything: anyone who opens the URL sends a GET.
+/// Refuses mutations and subscriptions with GET, which must not change anything: opening the URL in a browser is enough
+/// to send a GET.
 pub fn check_method(
     operation: &Positioned<OperationDefinition>,
     is_get: bool,

@@ -1,6 +1,7 @@
 //! Persisted queries: texts that an account sent together with their hash, and can then request by the hash alone. Each
 //! account has its own, so that hashes do not reveal the queries of others. If the total size exceeds its maximum, the
-//! team with the most bytes loses its least recently used queries, so that no team displaces those of another.
+//! team with the most bytes loses its least recently used queries, so that no team displaces those of another. Accounts
+//! of one team share its part.
 
 use std::{
     collections::HashMap,
@@ -20,7 +21,7 @@ const OVERHEAD_BYTES: usize = 128;
 /// The SHA-256 of the text of a query.
 pub type Hash = [u8; 32];
 
-/// The account whose queries they are. An operator's key counts as an account without a team.
+/// The account that persisted queries belong to. An operator's key counts as an account without a team.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Owner {
     team: Option<Uuid>,
@@ -60,13 +61,18 @@ impl PersistedQueries {
     pub fn insert(&self, owner: Owner, hash: Hash, text: &Arc<str>) {
         let mut teams = self.teams();
         let team = teams.entry(owner.team).or_default();
-        if team.by_account.put((owner.account, hash), Arc::clone(text)).is_none() {
-            team.bytes += bytes_of(text);
+        if team.by_account.get(&(owner.account, hash)).is_some() {
+            return;
         }
+        team.by_account.put((owner.account, hash), Arc::clone(text));
+        team.bytes += bytes_of(text);
         while teams.values().map(|team| team.bytes).sum::<usize>() > BYTES_MAX {
-            let Some(largest) = teams.values_mut().max_by_key(|team| team.bytes) else { return };
-            let Some((_, oldest)) = largest.by_account.pop_lru() else { return };
-            largest.bytes -= bytes_of(&oldest);
+            let largest = teams.iter_mut().max_by_key(|(_, team)| team.bytes);
+            let Some((&id, largest)) = largest else { return };
+            match largest.by_account.pop_lru() {
+                Some((_, oldest)) => largest.bytes -= bytes_of(&oldest),
+                None => drop(teams.remove(&id)),
+            }
         }
     }
 
@@ -116,7 +122,7 @@ mod tests {
         for account in 0..20 {
             for at in 0..200 {
                 queries.insert(owner(2, account + 2), hash(at), &long);
-                // Used queries stay, as the last one does.
+                // Queries that are used stay, like the last one.
                 assert!(queries.text(owner(2, 1), &hash(0)).is_some());
                 inserted += 1;
             }

@@ -1,4 +1,4 @@
-//! Canceling messages that were not submitted to the carrier.
+//! Canceling messages that have not been submitted to the carrier.
 
 use async_graphql::{Context, ID, Object, Result};
 use entity::message;

@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// Conditions on messages. A message must meet all conditions that are given.
+/// Filter for messages. A message must meet all given conditions.
 #[derive(InputObject, Default)]
 pub struct MessageFilter {
     /// Only messages with one of these statuses.
@@ -32,8 +32,8 @@ pub struct MessageListQuery;
 
 #[Object]
 impl MessageListQuery {
-    /// Message with this id; null if the account and environment of the key in use have no such
-    /// message. Requires a key of an account.
+    /// Message with this id; null if your account has no such message in the environment of your
+    /// key. Requires a key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn message(
         &self,
@@ -43,13 +43,13 @@ impl MessageListQuery {
         Ok(ctx.row(parse_id(&id).map(MessageId)).await?.map(Message))
     }
 
-    /// Messages of the account and environment of the key in use, newest first. Requires a key of
-    /// an account.
+    /// Messages of your account in the environment of your key, newest first. Requires a key of an
+    /// account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn messages(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Conditions on the messages. If omitted, all are returned.")]
+        #[graphql(desc = "Filter for the messages. If omitted, all messages are returned.")]
         filter: Option<MessageFilter>,
     ) -> Result<List<Message>> {
         let filter = filter.unwrap_or_default();

@@ -21,7 +21,7 @@ pub mod send;
 /// The GraphQL object `Message`.
 pub struct Message(pub rows::Model);
 
-/// A message of the account and environment of the key in use.
+/// A message of your account in the environment of your key.
 #[Object]
 impl Message {
     /// Id of the message.
@@ -45,77 +45,77 @@ impl Message {
     }
 
     /// Recipient: a phone number in E.164 format, an e-mail address, or a Telegram chat id. Null
-    /// once the recipient's data was erased.
+    /// after the recipient's data has been erased.
     async fn to(&self) -> Option<&str> {
         (!self.0.is_erased()).then_some(&self.0.recipient)
     }
 
-    /// Identity of the sender at the time the message was accepted: a phone number in E.164 format,
-    /// an e-mail address with its display name, or the username of a bot. Null if the message was
-    /// sent without a sender, for example because the account no longer had the phone number. The
+    /// Identity of the sender when the message was accepted: a phone number in E.164 format, an
+    /// e-mail address with its display name, or the username of a bot. Null if the message was sent
+    /// without a sender, for example because the account no longer had the phone number. The
     /// carrier then uses its default identity.
     async fn from(&self) -> Option<&str> {
         self.0.sent_from.as_deref()
     }
 
-    /// Current state of the sender of the message; null if the message has no sender or the sender
-    /// was deleted.
+    /// Sender of the message in its current state; null if the message has no sender or the sender
+    /// has been deleted.
     async fn sender(&self, ctx: &Context<'_>) -> Result<Option<Sender>> {
         Ok(ctx.load(self.0.sender_id.map(SenderId)).await?.map(Sender))
     }
 
-    /// Subject of an e-mail; null if it has none, for other channels, and once the recipient's data
-    /// was erased.
+    /// Subject of an e-mail; null if it has none, for other channels, or after the recipient's data
+    /// has been erased.
     async fn subject(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
         ctx.answer(self.0.subject.as_deref())
     }
 
-    /// Text of the message. Null if an e-mail has only HTML, and once the recipient's data was
+    /// Text of the message. Null if an e-mail has only HTML, or after the recipient's data has been
     /// erased.
     async fn text(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
         ctx.answer(Some(self.0.text.as_str()).filter(|text| !text.is_empty()))
     }
 
-    /// HTML of an e-mail. Null if it has none, for other channels, and once the recipient's data
-    /// was erased.
+    /// HTML of an e-mail. Null if it has none, for other channels, or after the recipient's data
+    /// has been erased.
     async fn html(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
         ctx.answer(self.0.html.as_deref())
     }
 
     /// Contact that the message was sent to. Null if it was sent to an address without a contact,
-    /// and once the contact was deleted. After a merge, this is the contact that was kept.
+    /// or after the contact has been deleted. After a merge, it is the contact that was kept.
     async fn contact(&self, ctx: &Context<'_>) -> Result<Option<Contact>> {
         Ok(ctx.row(self.0.contact_id.map(ContactId)).await?.map(Contact))
     }
 
-    /// Number of segments of an SMS. It is 1 for other channels.
+    /// Number of segments of the SMS; 1 for other channels.
     async fn segments(&self) -> i32 {
         self.0.segments
     }
 
     /// Amount that was charged, in cents. It is 0 in the TEST environment. A refund does not change
-    /// it; see refundedAt.
+    /// this amount; see refundedAt.
     async fn cost(&self) -> Cents {
         Micros::from_db(self.0.cost_micros).into()
     }
 
-    /// When the cost was refunded; null if it was not refunded.
+    /// When the cost was refunded; null if it has not been refunded.
     async fn refunded_at(&self) -> Option<DateTime> {
         self.0.refunded_at.map(DateTime)
     }
 
-    /// Reason why the message was not delivered, for programs; null if there is none.
+    /// Machine-readable reason why the message was not delivered; null if there is none.
     async fn error_code(&self) -> Option<&str> {
         self.0.error_code.as_deref()
     }
 
-    /// Explanation why the message was not delivered, for people. Null if there is none, and once
-    /// the recipient's data was erased.
+    /// Human-readable explanation of why the message was not delivered. Null if there is none, or
+    /// after the recipient's data has been erased.
     async fn error_message(&self) -> Option<&str> {
         self.0.error_message.as_deref()
     }
 
-    /// Idempotency key that was given when the message was sent; null if there is none.
+    /// Idempotency key with which the message was sent; null if there is none.
     async fn idempotency_key(&self) -> Option<&str> {
         self.0.idempotency_key.as_deref()
     }
@@ -125,14 +125,13 @@ impl Message {
         Ok(JsonObject::from_column(self.0.metadata.as_deref(), ctx.reservation()?)?)
     }
 
-    /// Time before which the message is not sent, as it was requested; null if it was to be sent
-    /// immediately.
+    /// Requested time before which the message is not sent; null if it was to be sent immediately.
     async fn send_at(&self) -> Option<DateTime> {
         self.0.send_at.map(DateTime)
     }
 
-    /// When the message expires. If it was not submitted to the carrier by then, it becomes EXPIRED
-    /// and is refunded. Null if it does not expire.
+    /// When the message expires. If it has not been submitted to the carrier by then, it becomes
+    /// EXPIRED and is refunded. Null if it does not expire.
     async fn valid_until(&self) -> Option<DateTime> {
         self.0.valid_until.map(DateTime)
     }

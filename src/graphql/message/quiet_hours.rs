@@ -13,17 +13,17 @@ use crate::{
     },
 };
 
-/// Time of day during which an account's messages are not sent. They stay SCHEDULED until quiet
-/// hours end. Times are in the time zone of the recipient's contact if it has one, otherwise in
-/// timeZone.
+/// Time of day during which an account's messages are not sent. The messages stay SCHEDULED until
+/// quiet hours end. Times are in the time zone of the recipient's contact if it has one, otherwise
+/// in timeZone.
 #[derive(SimpleObject)]
 pub struct QuietHours {
     /// Start of quiet hours as HH:MM.
     from: String,
     /// End of quiet hours as HH:MM. If it is earlier than the start, it is on the next day.
     to: String,
-    /// Time zone for recipients without a contact that has a time zone, as a name of the IANA time
-    /// zone database, such as Europe/Berlin.
+    /// IANA time zone, such as Europe/Berlin, for recipients whose contact has no time zone or who
+    /// have no contact.
     time_zone: String,
 }
 
@@ -41,8 +41,8 @@ pub struct SetQuietHoursInput {
     /// End of quiet hours as HH:MM (00:00 to 23:59). It must differ from the start. If it is
     /// earlier than the start, quiet hours extend past midnight.
     to: String,
-    /// Time zone for recipients without a contact that has a time zone, as a name of the IANA time
-    /// zone database, such as Europe/Berlin.
+    /// IANA time zone, such as Europe/Berlin, for recipients whose contact has no time zone or who
+    /// have no contact.
     time_zone: String,
 }
 
@@ -59,16 +59,16 @@ pub struct QuietHoursMutation;
 
 #[Object]
 impl QuietHoursMutation {
-    /// Sets or removes the quiet hours of the account of the key in use. LIVE and TEST messages
-    /// that are due in quiet hours are sent when quiet hours end, even if they have a sendAt. A
-    /// message whose validUntil comes first becomes EXPIRED and is refunded. Messages that are
-    /// already waiting are rescheduled after the response; this takes a moment if there are many.
-    /// Requires a LIVE key of an account.
+    /// Sets or removes the quiet hours of your account. LIVE and TEST messages that are due during
+    /// quiet hours are sent when quiet hours end, even if they have a sendAt. A message whose
+    /// validUntil comes first becomes EXPIRED and is refunded. Messages that are already waiting
+    /// are rescheduled after the response, which takes a moment if there are many of them. Requires
+    /// a LIVE key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn set_quiet_hours(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The quiet hours. If null or omitted, the account has none.")]
+        #[graphql(desc = "The new quiet hours. If null or omitted, the quiet hours are removed.")]
         input: Option<SetQuietHoursInput>,
     ) -> Result<Option<SetQuietHoursPayload>> {
         let new = input.map(|input| domain::NewQuietHours {

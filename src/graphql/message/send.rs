@@ -22,13 +22,14 @@ use crate::{
 #[derive(InputObject)]
 pub struct SendMessageInput {
     /// Recipient, depending on the channel: a phone number in E.164 format such as +12025550123, an
-    /// e-mail address, or a Telegram chat id. Set either to or contactId.
+    /// e-mail address, or a Telegram chat id. Exactly one of the fields to and contactId must be
+    /// set.
     to: Option<String>,
-    /// Id of the contact to send to. Its primary address of the channel is used. Set either to or
-    /// contactId.
+    /// Id of the contact to send to. Its primary address on the channel is used. Exactly one of the
+    /// fields to and contactId must be set.
     contact_id: Option<ID>,
     /// Channel of the message. If omitted, it is SMS for a phone number and EMAIL for an e-mail
-    /// address. For a contact it is the first of SMS, EMAIL, WHATSAPP and TELEGRAM for which the
+    /// address. For a contact, it is the first of SMS, EMAIL, WHATSAPP and TELEGRAM for which the
     /// contact has an address and the template, if one is used, has a body.
     channel: Option<Channel>,
     /// Text of the message. Maximum 1,600 characters for SMS, 4,096 for WHATSAPP and TELEGRAM, and
@@ -37,34 +38,35 @@ pub struct SendMessageInput {
     /// Subject of an e-mail, in one line (maximum 998 characters). It is optional, and not allowed
     /// for other channels.
     subject: Option<String>,
-    /// HTML of an e-mail (maximum 100 KiB), with or without a text. It is not allowed for other
+    /// HTML of an e-mail (maximum 100 KiB), with or without text. It is not allowed for other
     /// channels.
     html: Option<String>,
-    /// Id of the template to use instead of text, subject and html. It is rendered now, and the
-    /// message keeps the result.
+    /// Id of the template to use instead of text, subject and html. The template is rendered
+    /// immediately, and the message keeps the result.
     template_id: Option<ID>,
     /// Values of the template's variables by name (maximum 16 KiB as JSON, 1,000 values and 32
-    /// levels). Variables without a default must be given; null counts as not given. Variables that
-    /// the template does not declare are ignored. Numbers with a fraction are handled as doubles,
-    /// so pass a string if a number must be shown exactly.
+    /// levels of nesting). Variables without a default must be set; null counts as not set.
+    /// Variables that the template does not declare are ignored. Numbers with a fraction are
+    /// handled as double-precision numbers, so pass a string if a number must be shown exactly.
     variables: Option<JsonObject>,
     /// Id of the sender, which must be able to send on the channel. If omitted, the account's
     /// default sender is used if it can send on the channel; otherwise the message has no sender.
     sender_id: Option<ID>,
-    /// Your own data about the message (maximum 16 KiB as JSON, 1,000 values and 32 levels).
+    /// Your own data about the message (maximum 16 KiB as JSON, 1,000 values and 32 levels of
+    /// nesting).
     metadata: Option<JsonObject>,
     /// When to send the message (maximum 30 days ahead). If omitted or in the past, it is sent
     /// immediately. A scheduled message is charged when it is accepted, and can be canceled until
     /// it is due.
     send_at: Option<DateTime>,
-    /// When the message expires, which must be in the future and after sendAt. If it was not
+    /// When the message expires, which must be in the future and after sendAt. If it has not been
     /// submitted to the carrier by then, it becomes EXPIRED and is refunded. If omitted, it does
     /// not expire.
     valid_until: Option<DateTime>,
     /// Key of your choice (1 to 255 characters), unique per account and environment. A repeat with
     /// the same input returns the first message and charges nothing, even if its contact or
-    /// template has changed or was deleted. A repeat with a different input is refused. Only
-    /// accepted messages use up their key, which remains in use while the message is stored:
+    /// template has since changed or been deleted. A repeat with a different input is refused. Only
+    /// an accepted message uses up its key. The key remains in use while the message is stored:
     /// permanently for LIVE messages, and for TEST messages until 7 days after the message was
     /// accepted or after its sendAt, whichever is later.
     idempotency_key: Option<String>,
@@ -99,8 +101,8 @@ pub struct SendMessagePayload {
     message: Option<Message>,
     /// Reasons why the mutation was refused; empty if it succeeded.
     errors: Vec<UserError<SendRefusal>>,
-    /// Whether the message was already accepted with the same idempotencyKey, so that nothing was
-    /// charged now.
+    /// Whether the message had already been accepted with the same idempotencyKey, so this call
+    /// charged nothing.
     replayed: bool,
 }
 
@@ -115,18 +117,18 @@ impl From<Sent> for SendMessagePayload {
     }
 }
 
-/// Result that sendMessage would have now. Nothing is charged or stored.
+/// Result that sendMessage would return now. Nothing is charged or stored.
 #[derive(SimpleObject)]
 pub struct MessageQuote {
-    /// Amount that would be charged, in cents. It is 0 in the TEST environment and for a repeat.
-    /// Null if the input is not valid or there is no price.
+    /// Amount that would be charged, in cents. It is 0 in the TEST environment and for a repeat
+    /// with the same idempotencyKey. Null if the input is not valid or there is no price.
     cost: Option<Cents>,
-    /// Number of segments of an SMS, and 1 for other channels. Null if the input is not valid.
+    /// Number of segments of the SMS; 1 for other channels. Null if the input is not valid.
     segments: Option<i32>,
-    /// Encoding of an SMS. Null for other channels, and if the input is not valid.
+    /// Encoding of an SMS. Null for other channels, or if the input is not valid.
     encoding: Option<SmsEncoding>,
-    /// Whether the message would be accepted. If the key in use cannot read the team's balance,
-    /// only a balance of 0 is taken into account, not a balance that is lower than the cost.
+    /// Whether the message would be accepted. If your key cannot read the team's balance, only a
+    /// balance of 0 counts as insufficient, not a balance that is lower than the cost.
     would_be_accepted: bool,
     /// Reasons why the message would be refused; empty if it would be accepted.
     errors: Vec<UserError<SendRefusal>>,
@@ -137,7 +139,7 @@ pub struct MessageQuery;
 
 #[Object]
 impl MessageQuery {
-    /// Checks without sending whether a message would be accepted now and what it would cost.
+    /// Checks, without sending it, whether a message would be accepted now and what it would cost.
     /// Nothing is charged or stored. Requires a key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn message_quote(
@@ -164,7 +166,7 @@ pub struct MessageMutation;
 impl MessageMutation {
     /// Sends a message. It is checked, charged and stored in one step and then delivered. The
     /// charge lowers the team's balance and, for a sub-account, increases totalSpent. Use an
-    /// idempotencyKey so that a repeat is safe. Requires a key of an account.
+    /// idempotencyKey so that the call can be repeated safely. Requires a key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn send_message(
         &self,
@@ -181,8 +183,8 @@ impl MessageMutation {
     }
 
     /// Sends up to 100 messages and returns one payload for each, in the order of the input, as if
-    /// they were sent one after another. Their texts, subjects, HTML and metadata, including the
-    /// results of templates, can be up to 2 MiB together. Requires a key of an account.
+    /// they were sent one after another. Their text, subjects, HTML and metadata, including the
+    /// results of templates, can be up to 2 MiB in total. Requires a key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn send_messages(
         &self,

@@ -44,21 +44,21 @@ impl AvailablePhoneNumber {
         all(self.0.capabilities())
     }
 
-    /// One-time price in cents, charged with the purchase.
+    /// One-time price in cents, charged at purchase.
     async fn upfront_price(&self) -> Cents {
         Micros::from_db(self.0.upfront_price_micros).into()
     }
 
-    /// Monthly price in cents. The first month is charged with the purchase.
+    /// Monthly price in cents. The first month is charged at purchase.
     async fn monthly_price(&self) -> Cents {
         Micros::from_db(self.0.monthly_price_micros).into()
     }
 }
 
-/// Conditions on phone numbers. A number must meet all conditions that are given.
+/// Filter for phone numbers. A number must meet all given conditions.
 #[derive(InputObject)]
 pub struct AvailablePhoneNumberFilter {
-    /// Only numbers of this country, given as an ISO 3166-1 alpha-2 code such as US.
+    /// Only numbers of this country (an ISO 3166-1 alpha-2 code such as US).
     country: String,
     /// Only numbers of this type.
     #[graphql(name = "type")]
@@ -74,8 +74,8 @@ pub struct PhoneNumberQuery;
 
 #[Object]
 impl PhoneNumberQuery {
-    /// Phone number with this id, including RELEASED ones; null if the account of the key in use
-    /// has no such number. Requires a key of an account.
+    /// Phone number with this id, even if it is RELEASED; null if your account has no such number.
+    /// Requires a key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn phone_number(
         &self,
@@ -85,21 +85,21 @@ impl PhoneNumberQuery {
         Ok(ctx.load(parse_id(&id).map(PhoneNumberId)).await?.map(PhoneNumber))
     }
 
-    /// Phone numbers of the account of the key in use, newest first, without RELEASED ones.
-    /// Requires a key of an account.
+    /// Phone numbers of your account, newest first, except RELEASED ones. Requires a key of an
+    /// account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn phone_numbers(&self, ctx: &Context<'_>) -> Result<List<PhoneNumber>> {
         let found = domain::list(ctx.app()?, &ctx.account()?, &page_args(ctx)?).await?;
         Ok(list(found, PhoneNumber))
     }
 
-    /// Phone numbers that are for sale, ordered by number. Another account can buy a number in the
-    /// meantime; purchasePhoneNumber is then refused. Requires a key of an account.
+    /// Phone numbers that are for sale, ordered by number. If another account buys a number first,
+    /// purchasePhoneNumber is refused. Requires a key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn available_phone_numbers(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Conditions on the phone numbers.")] filter: AvailablePhoneNumberFilter,
+        #[graphql(desc = "Filter for the phone numbers.")] filter: AvailablePhoneNumberFilter,
         #[graphql(desc = "Number of items to return (0 to 100, default 20).")] first: Option<i32>,
     ) -> Result<Vec<AvailablePhoneNumber>> {
         let filter = domain::AvailablePhoneNumberFilter {

@@ -64,7 +64,7 @@ impl PhoneNumber {
         self.0.status.into()
     }
 
-    /// One-time price in cents that was charged with the purchase.
+    /// One-time price in cents that was charged at purchase.
     async fn upfront_price(&self) -> Cents {
         Micros::from_db(self.0.upfront_price_micros).into()
     }
@@ -80,12 +80,13 @@ impl PhoneNumber {
         DateTime(self.0.renews_at)
     }
 
-    /// When a SUSPENDED number is released unless its fee is paid before; null for other statuses.
+    /// When a SUSPENDED number will be released if its fee has not been paid by then; null for
+    /// other statuses.
     async fn releases_at(&self) -> Option<DateTime> {
         releases_at(&self.0).map(DateTime)
     }
 
-    /// When the number was released; null if it was not released.
+    /// When the number was released; null if it has not been released.
     async fn released_at(&self) -> Option<DateTime> {
         self.0.released_at.map(DateTime)
     }
@@ -132,7 +133,8 @@ payload! {
     domain::Purchased as purchased => {
         /// The phone number that was bought; null if the mutation was refused.
         phone_number: Option<PhoneNumber> = Some(PhoneNumber(purchased.number)),
-        /// Whether the number was already bought with the same idempotencyKey, so that nothing was charged now.
+        /// Whether the number had already been bought with the same idempotencyKey, so this call
+        /// charged nothing.
         replayed: bool = purchased.is_replay,
     }
 }
@@ -158,11 +160,11 @@ pub struct PhoneNumberMutation;
 
 #[Object]
 impl PhoneNumberMutation {
-    /// Buys a phone number for the account of the key in use (maximum 1,000 numbers per account).
-    /// The upfront price and the first month are charged in one step and, like a message, checked
+    /// Buys a phone number for your account (maximum 1,000 numbers per account). The upfront price
+    /// and the first monthly price are charged in one step and, like the cost of a message, checked
     /// against creditLimit and balance. Each further month is charged when it begins, regardless of
-    /// the creditLimit. Use an idempotencyKey so that a repeat is safe. Requires a LIVE key of an
-    /// account.
+    /// the creditLimit. Use an idempotencyKey so that the call can be repeated safely. Requires a
+    /// LIVE key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn purchase_phone_number(
         &self,
@@ -177,8 +179,7 @@ impl PhoneNumberMutation {
         PurchasePhoneNumberPayload::of(done.await)
     }
 
-    /// Changes the name of a phone number of the account of the key in use. Requires a LIVE key of
-    /// an account.
+    /// Changes the name of a phone number of your account. Requires a LIVE key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn update_phone_number(
         &self,
@@ -193,9 +194,9 @@ impl PhoneNumberMutation {
         UpdatePhoneNumberPayload::of(done.await)
     }
 
-    /// Releases a phone number of the account of the key in use immediately and permanently. Any
-    /// account can then buy it. The rest of the current month is not refunded. Releasing a RELEASED
-    /// number changes nothing. Requires a LIVE key of an account.
+    /// Releases a phone number of your account immediately and permanently. Any account can then
+    /// buy it. The rest of the current month is not refunded. Releasing a RELEASED number changes
+    /// nothing. Requires a LIVE key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn release_phone_number(
         &self,

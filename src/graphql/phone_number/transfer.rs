@@ -17,12 +17,12 @@ use crate::{
 /// Destination of the transfer and its options.
 #[derive(InputObject)]
 pub struct TransferPhoneNumberInput {
-    /// Account of the team that receives the number. To transfer it to the main account, use the id
-    /// of that account.
+    /// Account of the team that receives the number. To transfer the number to the main account,
+    /// use the id of that account.
     to: AccountRef,
     /// Whether to transfer the number even if it is in use (default false). It is then removed from
-    /// its sender, and messages that wait to be sent from it are sent without a sender. If false,
-    /// the transfer of a number in use is refused.
+    /// its sender, and messages that are waiting to be sent from it are sent without a sender. If
+    /// false, the transfer of a number that is in use is refused.
     detach: Option<bool>,
 }
 
@@ -30,8 +30,8 @@ payload! {
     /// Result of transferPhoneNumber.
     TransferPhoneNumberPayload, domain::TransferPhoneNumberRefusal,
     phone_number::Model as number => {
-        /// The phone number after the transfer, without the name that the previous account gave it; null if the
-        /// mutation was refused.
+        /// The phone number after the transfer, without the name that the previous account gave it;
+        /// null if the mutation was refused.
         phone_number: Option<PhoneNumber> = Some(PhoneNumber(number)),
     }
 }
@@ -41,10 +41,10 @@ pub struct PhoneNumberTransferMutation;
 
 #[Object]
 impl PhoneNumberTransferMutation {
-    /// Transfers a phone number between two accounts of the team. No money is moved; from renewsAt
-    /// on, each month is charged to the account that has the number then. The name of the number is
-    /// removed. Ids of the numbers of sub-accounts are in the ledger, as phoneNumberId. Requires a
-    /// LIVE key of the main account.
+    /// Transfers a phone number between two accounts of the team. Nothing is charged or refunded.
+    /// From renewsAt on, each month is charged to the account that has the number at that time. The
+    /// name of the number is removed. To find the id of a sub-account's number, use the
+    /// phoneNumberId of its fees in the ledger. Requires a LIVE key of the main account.
     #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
     async fn transfer_phone_number(
         &self,

@@ -18,8 +18,7 @@ pub struct SenderQuery;
 
 #[Object]
 impl SenderQuery {
-    /// Sender with this id; null if the account of the key in use has no such sender. Requires a
-    /// key of an account.
+    /// Sender with this id; null if your account has no such sender. Requires a key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn sender(
         &self,
@@ -29,7 +28,7 @@ impl SenderQuery {
         Ok(ctx.load(parse_id(&id).map(SenderId)).await?.map(Sender))
     }
 
-    /// Senders of the account of the key in use, newest first. Requires a key of an account.
+    /// Senders of your account, newest first. Requires a key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn senders(&self, ctx: &Context<'_>) -> Result<List<Sender>> {
         let found = domain::list(ctx.app()?, &ctx.account()?, &page_args(ctx)?).await?;

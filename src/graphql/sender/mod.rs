@@ -24,9 +24,9 @@ pub mod list;
 /// The GraphQL object `Sender`.
 pub struct Sender(pub rows::Model);
 
-/// Identity that messages of the account are sent from, on one or more channels. LIVE and TEST keys
-/// of the account use the same senders; only LIVE keys change them. Other accounts, including the
-/// main account, cannot see them.
+/// Identity from which messages of the account are sent, on one or more channels. LIVE and TEST
+/// keys of the account can use the same senders; only LIVE keys can change them. Other accounts,
+/// including the main account, cannot see them.
 #[Object]
 impl Sender {
     /// Id of the sender.
@@ -45,37 +45,37 @@ impl Sender {
         self.0.is_default
     }
 
-    /// Channels that the sender can send on now: EMAIL if it has an email, TELEGRAM if it has a
-    /// telegram, WHATSAPP if it has a whatsapp, and SMS and WHATSAPP if it has an ACTIVE phone
-    /// number with that capability. Empty if it cannot send.
+    /// Channels on which the sender can currently send: EMAIL if email is set, TELEGRAM if telegram
+    /// is set, WHATSAPP if whatsapp is set, and SMS and WHATSAPP if it has an ACTIVE phone number
+    /// with that capability. Empty if it cannot send.
     async fn channels(&self, ctx: &Context<'_>) -> Result<Vec<Channel>> {
         let number = self.number(ctx).await?;
         let channels = sender::identity::channels(&self.0, number.as_ref());
         Ok(all(channels))
     }
 
-    /// Phone number of the account that SMS messages are sent from, and WHATSAPP messages if the
-    /// sender has no separate whatsapp number; null if it has none.
+    /// Phone number of the account from which SMS messages are sent, and WHATSAPP messages if
+    /// whatsapp is null. Null if the sender has no phone number.
     async fn phone_number(&self, ctx: &Context<'_>) -> Result<Option<PhoneNumber>> {
         Ok(self.number(ctx).await?.map(PhoneNumber))
     }
 
-    /// E-mail address that EMAIL messages are sent from; null if it has none.
+    /// E-mail address from which EMAIL messages are sent; null if it has none.
     async fn email(&self) -> Option<&str> {
         self.0.email.as_deref()
     }
 
-    /// Display name of the e-mail address; null if it has none.
+    /// Display name that is sent with the e-mail address; null if it has none.
     async fn email_name(&self) -> Option<&str> {
         self.0.email_name.as_deref()
     }
 
-    /// Phone number in E.164 format that WHATSAPP messages are sent from; null if it has none.
+    /// Phone number in E.164 format from which WHATSAPP messages are sent; null if it has none.
     async fn whatsapp(&self) -> Option<&str> {
         self.0.whatsapp.as_deref()
     }
 
-    /// Username of the bot that TELEGRAM messages are sent from, such as @acmebot; null if it has
+    /// Username of the bot from which TELEGRAM messages are sent, such as @acmebot; null if it has
     /// none.
     async fn telegram(&self) -> Option<&str> {
         self.0.telegram.as_deref()
@@ -104,43 +104,43 @@ pub struct CreateSenderInput {
     /// Your own name for the sender (1 to 200 characters). Recipients do not see it.
     name: String,
     /// Id of a phone number of the account that no other sender uses. SMS messages are sent from
-    /// it, and WHATSAPP messages if the sender has no separate whatsapp number.
+    /// it, and WHATSAPP messages if whatsapp is not set.
     phone_number_id: Option<ID>,
-    /// E-mail address that EMAIL messages are sent from. You must prove to the carrier that the
-    /// address is yours.
+    /// E-mail address from which EMAIL messages are sent. You must prove to the carrier that you
+    /// own the address.
     email: Option<String>,
-    /// Display name of the e-mail address (1 to 200 characters).
+    /// Display name that is sent with the e-mail address (1 to 200 characters).
     email_name: Option<String>,
-    /// Phone number in E.164 format that WHATSAPP messages are sent from, as registered with
+    /// Phone number in E.164 format from which WHATSAPP messages are sent, as registered with
     /// WhatsApp.
     whatsapp: Option<String>,
-    /// Username of the bot that TELEGRAM messages are sent from, such as @acmebot.
+    /// Username of the bot from which TELEGRAM messages are sent, such as @acmebot.
     telegram: Option<String>,
     /// Whether the sender becomes the account's default sender (default false). The first sender
-    /// always does.
+    /// always becomes the default.
     #[graphql(default)]
     is_default: bool,
 }
 
-/// Properties of the sender to change. Omitted properties are not changed. Messages that were
-/// already accepted keep the identity that they were accepted with.
+/// Properties of the sender to change. Omitted properties are not changed. Messages that have
+/// already been accepted keep their identity.
 #[derive(InputObject)]
 pub struct UpdateSenderInput {
     /// Your own name for the sender (1 to 200 characters).
     name: Option<String>,
     /// Id of a phone number of the account that no other sender uses. Null removes it.
     phone_number_id: MaybeUndefined<ID>,
-    /// E-mail address that EMAIL messages are sent from. Null removes it together with the
-    /// emailName.
+    /// E-mail address from which EMAIL messages are sent. Null removes it and the emailName.
     email: MaybeUndefined<String>,
-    /// Display name of the e-mail address (1 to 200 characters). Null removes it.
+    /// Display name that is sent with the e-mail address (1 to 200 characters). Null removes it.
     email_name: MaybeUndefined<String>,
-    /// Phone number in E.164 format that WHATSAPP messages are sent from. Null removes it.
+    /// Phone number in E.164 format from which WHATSAPP messages are sent. Null removes it.
     whatsapp: MaybeUndefined<String>,
-    /// Username of the bot that TELEGRAM messages are sent from, such as @acmebot. Null removes it.
+    /// Username of the bot from which TELEGRAM messages are sent, such as @acmebot. Null removes
+    /// it.
     telegram: MaybeUndefined<String>,
-    /// Whether the sender becomes the account's default sender, in place of the current one. False
-    /// is refused for the default sender.
+    /// Whether the sender becomes the account's default sender, replacing the current one. False is
+    /// refused for the default sender.
     is_default: Option<bool>,
 }
 
@@ -178,8 +178,8 @@ pub struct SenderMutation;
 
 #[Object]
 impl SenderMutation {
-    /// Creates a sender in the account of the key in use (maximum 100 senders per account).
-    /// Requires a LIVE key of an account.
+    /// Creates a sender in your account (maximum 100 senders per account). Requires a LIVE key of
+    /// an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn create_sender(
         &self,
@@ -195,14 +195,13 @@ impl SenderMutation {
             telegram: input.telegram,
             is_default: input.is_default,
         };
-        let done =
-            audited(ctx, AuditAction::CreateSender, Target::Id(new.phone_number_id), async {
-                domain::create(ctx.app()?, &ctx.live_account()?, new).await
-            });
+        let done = audited(ctx, AuditAction::CreateSender, Target::Nothing, async {
+            domain::create(ctx.app()?, &ctx.live_account()?, new).await
+        });
         CreateSenderPayload::of(done.await)
     }
 
-    /// Changes a sender of the account of the key in use. Requires a LIVE key of an account.
+    /// Changes a sender of your account. Requires a LIVE key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn update_sender(
         &self,
@@ -226,10 +225,10 @@ impl SenderMutation {
         UpdateSenderPayload::of(done.await)
     }
 
-    /// Deletes a sender of the account of the key in use. A sender with SCHEDULED or QUEUED
-    /// messages cannot be deleted. If it was the default sender, the oldest of the others becomes
-    /// the default. Messages that were already sent keep the identity that they were sent from.
-    /// Requires a LIVE key of an account.
+    /// Deletes a sender of your account. A sender with SCHEDULED or QUEUED messages cannot be
+    /// deleted. If the default sender is deleted, the oldest remaining sender becomes the default.
+    /// Messages that have already been sent keep the identity from which they were sent. Requires a
+    /// LIVE key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn delete_sender(
         &self,

@@ -65,7 +65,9 @@ impl Team {
     async fn sub_accounts(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Conditions on the sub-accounts. If omitted, all are returned.")]
+        #[graphql(
+            desc = "Filter for the sub-accounts. If omitted, all sub-accounts are returned."
+        )]
         filter: Option<SubAccountFilter>,
         #[graphql(desc = "Order of the sub-accounts (default newest first).")] order_by: Option<
             SubAccountOrder,
@@ -75,14 +77,14 @@ impl Team {
     }
 
     /// Number and cost of the LIVE messages of all accounts of the team, and their phone number
-    /// fees, from daily totals. Requires a key of the main account or of an operator.
+    /// fees, computed from daily totals. Requires a key of the main account or of an operator.
     #[graphql(guard = "RoleGuard::Team", visible = "access::team")]
     async fn usage(
         &self,
         ctx: &Context<'_>,
         #[graphql(
-            desc = "Days to add up, in UTC (maximum 366 days, default the current month up to \
-                    today)."
+            desc = "Range of UTC days to total (maximum 366 days; default: the current month \
+                    up to today)."
         )]
         range: Option<DateRange>,
         #[graphql(desc = "Dimensions by which to split the totals (maximum 10,000 buckets). If \
@@ -98,26 +100,27 @@ impl Team {
         ))
     }
 
-    /// Changes of the team's balance, newest first. Requires a key of the main account or of an
+    /// Changes to the team's balance, newest first. Requires a key of the main account or of an
     /// operator.
     #[graphql(guard = "RoleGuard::Team", visible = "access::team")]
     async fn ledger(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Conditions on the entries. If omitted, all are returned.")]
+        #[graphql(desc = "Filter for the entries. If omitted, all entries are returned.")]
         filter: Option<LedgerFilter>,
     ) -> Result<List<LedgerEntry>> {
         list_of_team(ctx, self.0.id, filter).await
     }
 
-    /// Changes and refused calls in the team, newest first. Messages are not included. Changes of a
-    /// sub-account's contacts, opt-outs, templates, senders and phone numbers by the sub-account
-    /// itself are shown to operators only. Requires a key of the main account or of an operator.
+    /// Changes and refused calls in the team, newest first. Sending and canceling messages is not
+    /// logged. Changes that a sub-account makes to its own contacts, opt-outs, templates, senders
+    /// and phone numbers are shown to operators only. Requires a key of the main account or of an
+    /// operator.
     #[graphql(guard = "RoleGuard::Team", visible = "access::team")]
     async fn audit_log(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Conditions on the entries. If omitted, all are returned.")]
+        #[graphql(desc = "Filter for the entries. If omitted, all entries are returned.")]
         filter: Option<AuditLogFilter>,
     ) -> Result<List<AuditEntry>> {
         list_entries(ctx, Some(self.0.id), filter).await
@@ -155,7 +158,7 @@ pub struct TopUpTeamInput {
     /// Key of your choice (1 to 255 characters), unique per team. A repeat with the same input
     /// returns the first entry and changes nothing. A repeat with a different input is refused.
     idempotency_key: String,
-    /// Note for the ledger entry (1 to 500 characters). If omitted, there is none.
+    /// Note that the ledger entry contains (1 to 500 characters). If omitted, there is none.
     note: Option<String>,
 }
 
@@ -169,7 +172,7 @@ pub struct AdjustTeamBalanceInput {
     /// Key of your choice (1 to 255 characters), unique per team. A repeat with the same input
     /// returns the first entry and changes nothing. A repeat with a different input is refused.
     idempotency_key: String,
-    /// Reason of the correction, for the ledger entry (1 to 500 characters).
+    /// Reason for the correction, which the ledger entry contains (1 to 500 characters).
     reason: String,
 }
 
@@ -180,8 +183,8 @@ payload! {
         team: Option<Team> = Some(Team(created.team)),
         /// The main account of the new team; null if the mutation was refused.
         main_account: Option<Account> = Some(Account(created.main_account)),
-        /// The main account's first key, complete, which authenticates requests. It is shown only
-        /// once. Null if the mutation was refused.
+        /// The complete first key of the main account, which authenticates requests. It is shown
+        /// only once. Null if the mutation was refused.
         plain_key: Option<String> = Some(created.plain_key.reveal().to_owned()),
     }
 }
@@ -201,7 +204,8 @@ payload! {
         team: Option<Team> = Some(Team(done.team)),
         /// The ledger entry of the change; null if the mutation was refused.
         entry: Option<LedgerEntry> = Some(LedgerEntry(done.entry)),
-        /// Whether the change was already made with the same idempotencyKey, so that nothing was changed now.
+        /// Whether the change had already been made with the same idempotencyKey, so this call
+        /// changed nothing.
         replayed: bool = done.is_replay,
     }
 }
@@ -213,7 +217,8 @@ payload! {
         team: Option<Team> = Some(Team(done.team)),
         /// The ledger entry of the change; null if the mutation was refused.
         entry: Option<LedgerEntry> = Some(LedgerEntry(done.entry)),
-        /// Whether the change was already made with the same idempotencyKey, so that nothing was changed now.
+        /// Whether the change had already been made with the same idempotencyKey, so this call
+        /// changed nothing.
         replayed: bool = done.is_replay,
     }
 }
@@ -299,13 +304,13 @@ impl TeamMutation {
         TopUpTeamPayload::of(done.await)
     }
 
-    /// Corrects a team's balance upwards or downwards, once for each idempotencyKey and never below
-    /// 0. Requires a key of an operator.
+    /// Increases or decreases a team's balance to correct it, once for each idempotencyKey. The
+    /// balance cannot fall below 0. Requires a key of an operator.
     #[graphql(guard = "RoleGuard::Operator", visible = "access::operator")]
     async fn adjust_team_balance(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The correction and its reason.")] input: AdjustTeamBalanceInput,
+        #[graphql(desc = "The correction and the reason for it.")] input: AdjustTeamBalanceInput,
     ) -> Result<Option<AdjustTeamBalancePayload>> {
         let adjustment = billing::Adjustment {
             team_id: parse_id(&input.team_id),

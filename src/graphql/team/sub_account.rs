@@ -31,7 +31,8 @@ pub struct CreateSubAccountInput {
     /// Spending limit in cents (0 or more). If null or omitted, there is no limit; 0 means that
     /// nothing can be spent.
     credit_limit: Option<Cents>,
-    /// Your own data about the sub-account (maximum 16 KiB as JSON, 1,000 values and 32 levels).
+    /// Your own data about the sub-account (maximum 16 KiB as JSON, 1,000 values and 32 levels of
+    /// nesting).
     metadata: Option<JsonObject>,
     /// Whether the sub-account's keys can read the team's balance (default true).
     team_balance_visible: Option<bool>,
@@ -45,11 +46,11 @@ pub struct UpdateSubAccountInput {
     name: Option<String>,
     /// Your own id for the sub-account (1 to 200 characters), unique in the team. Null removes it.
     external_id: MaybeUndefined<String>,
-    /// Spending limit in cents (0 or more), which applies from the next message on. Null removes
-    /// the limit; 0 means that nothing can be spent.
+    /// Spending limit in cents (0 or more), which applies from the next message. Null removes the
+    /// limit; 0 means that nothing can be spent.
     credit_limit: MaybeUndefined<Cents>,
     /// Your own data that replaces all metadata of the sub-account (maximum 16 KiB as JSON, 1,000
-    /// values and 32 levels). Null removes it.
+    /// values and 32 levels of nesting). Null removes it.
     metadata: MaybeUndefined<JsonObject>,
     /// Whether the sub-account's keys can read the team's balance.
     team_balance_visible: Option<bool>,
@@ -58,14 +59,14 @@ pub struct UpdateSubAccountInput {
 /// Details of the suspension.
 #[derive(InputObject)]
 pub struct SuspendSubAccountInput {
-    /// Reason of the suspension, for people (1 to 500 characters). If omitted, there is none.
+    /// Human-readable reason for the suspension (1 to 500 characters). If omitted, there is none.
     reason: Option<String>,
 }
 
 /// Details of the deactivation.
 #[derive(InputObject)]
 pub struct DeactivateSubAccountInput {
-    /// Reason of the deactivation, for people (1 to 500 characters). If omitted, there is none.
+    /// Human-readable reason for the deactivation (1 to 500 characters). If omitted, there is none.
     reason: Option<String>,
 }
 
@@ -75,7 +76,8 @@ payload! {
     (account::Model, api_key::Model, PlainKey) as (account, api_key, plain_key) => {
         /// The new sub-account; null if the mutation was refused.
         account: Option<Account> = Some(Account(account)),
-        /// The first key of the sub-account, in the LIVE environment; null if the mutation was refused.
+        /// The first key of the sub-account, in the LIVE environment; null if the mutation was
+        /// refused.
         api_key: Option<ApiKey> = Some(ApiKey(api_key)),
         /// The complete key, which authenticates requests. It is shown only once. Null if the
         /// mutation was refused.
@@ -115,8 +117,8 @@ payload! {
     (account::Model, u64) as (account, keys_revoked) => {
         /// The deactivated sub-account; null if the mutation was refused.
         account: Option<Account> = Some(Account(account)),
-        /// Number of valid keys that were revoked; 0 if the sub-account was already INACTIVE. Null if the mutation
-        /// was refused.
+        /// Number of valid keys that were revoked; 0 if the sub-account was already INACTIVE. Null
+        /// if the mutation was refused.
         keys_revoked: Option<i32> = Some(i32::try_from(keys_revoked).unwrap_or(i32::MAX)),
     }
 }
@@ -169,9 +171,9 @@ impl SubAccountMutation {
     }
 
     /// Suspends a sub-account, so that its messages are refused until it is reactivated. Its keys
-    /// remain valid for reading. Messages that were already accepted wait until then, or expire at
-    /// their validUntil. Suspending a SUSPENDED sub-account changes nothing. Requires a LIVE key of
-    /// the main account.
+    /// remain valid for reading. Messages that have already been accepted wait until then, or
+    /// expire at their validUntil. Suspending a SUSPENDED sub-account changes nothing. Requires a
+    /// LIVE key of the main account.
     #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
     async fn suspend_sub_account(
         &self,
@@ -189,8 +191,8 @@ impl SubAccountMutation {
     }
 
     /// Reactivates a suspended or inactive sub-account, so that it can send messages again. Revoked
-    /// keys remain revoked, and messages that waited when it was deactivated are still canceled.
-    /// Requires a LIVE key of the main account.
+    /// keys remain revoked, and messages that were waiting when it was deactivated are canceled
+    /// even after the reactivation. Requires a LIVE key of the main account.
     #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
     async fn reactivate_sub_account(
         &self,
@@ -206,9 +208,9 @@ impl SubAccountMutation {
     }
 
     /// Deactivates a sub-account and revokes all its LIVE and TEST keys immediately. Messages that
-    /// wait for delivery are no longer sent; they become CANCELED with an errorCode and are
-    /// refunded after the response, which takes a moment if there are many. Data and ledger entries
-    /// are kept. Requires a LIVE key of the main account.
+    /// are waiting for delivery are no longer sent: they become CANCELED with an errorCode and are
+    /// refunded. This happens after the response and takes a moment if there are many of them. Data
+    /// and ledger entries are kept. Requires a LIVE key of the main account.
     #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
     async fn deactivate_sub_account(
         &self,

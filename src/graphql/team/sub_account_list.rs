@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// Conditions on sub-accounts. A sub-account must meet all conditions that are given.
+/// Filter for sub-accounts. A sub-account must meet all given conditions.
 #[derive(InputObject, Default)]
 pub struct SubAccountFilter {
     /// Only sub-accounts with one of these statuses.
@@ -22,19 +22,19 @@ pub struct SubAccountFilter {
     /// Only sub-accounts whose name or externalId contains this text, ignoring case (maximum 200
     /// characters).
     search: Option<String>,
-    /// Whether to return only sub-accounts that cannot send messages now (true) or only those that
-    /// can (false).
+    /// Whether to return only sub-accounts that currently cannot send messages (true) or only those
+    /// that can (false).
     is_blocked: Option<bool>,
-    /// Only sub-accounts whose metadata has this value.
+    /// Only sub-accounts whose metadata has this value for this key.
     metadata: Option<MetadataFilter>,
 }
 
-/// Condition on the metadata: a key and its value.
+/// Filter for metadata: a key and its value.
 #[derive(InputObject)]
 pub struct MetadataFilter {
     /// Key at the top level of the metadata.
     key: String,
-    /// String that the key must have as its exact value. Numbers and other types do not match.
+    /// Exact value of the key, which must be a string. Numbers and other types do not match.
     value: String,
 }
 
@@ -79,7 +79,9 @@ impl SubAccountQuery {
     async fn sub_accounts(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Conditions on the sub-accounts. If omitted, all are returned.")]
+        #[graphql(
+            desc = "Filter for the sub-accounts. If omitted, all sub-accounts are returned."
+        )]
         filter: Option<SubAccountFilter>,
         #[graphql(desc = "Order of the sub-accounts (default newest first).")] order_by: Option<
             SubAccountOrder,

@@ -18,8 +18,8 @@ pub struct TemplateQuery;
 
 #[Object]
 impl TemplateQuery {
-    /// Template with this id; null if the account of the key in use has no such template. Requires
-    /// a key of an account.
+    /// Template with this id; null if your account has no such template. Requires a key of an
+    /// account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn template(
         &self,
@@ -29,7 +29,7 @@ impl TemplateQuery {
         Ok(ctx.row(parse_id(&id).map(TemplateId)).await?.map(Template))
     }
 
-    /// Templates of the account of the key in use, newest first. Requires a key of an account.
+    /// Templates of your account, newest first. Requires a key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn templates(&self, ctx: &Context<'_>) -> Result<List<Template>> {
         let page = page_args(ctx)?;

@@ -25,8 +25,8 @@ pub mod preview;
 pub struct Template(pub rows::Model);
 
 /// Content of messages for one or more channels, with variables that are filled in when a message
-/// is sent. LIVE and TEST keys of the account can use it; only LIVE keys change it. Other accounts,
-/// including the main account, cannot see it.
+/// is sent. LIVE and TEST keys of the account can use it; only LIVE keys can change it. Other
+/// accounts, including the main account, cannot see it.
 #[Object]
 impl Template {
     /// Id of the template.
@@ -80,7 +80,7 @@ pub struct TemplateBody {
 
 #[ComplexObject]
 impl TemplateBody {
-    /// Subject of an e-mail; null if it has none, and for other channels.
+    /// Subject of an e-mail; null if it has none, or for other channels.
     async fn subject(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
         ctx.answer(self.subject.as_deref())
     }
@@ -90,7 +90,7 @@ impl TemplateBody {
         ctx.answer(self.text.as_deref())
     }
 
-    /// HTML of an e-mail; null if it has none, and for other channels.
+    /// HTML of an e-mail; null if it has none, or for other channels.
     async fn html(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
         ctx.answer(self.html.as_deref())
     }
@@ -128,9 +128,9 @@ impl From<domain::body::Variable> for TemplateVariable {
 }
 
 /// Content of a template for one channel. Each part is written in a subset of Jinja: variables such
-/// as {{ name }}, filters, comparisons, arithmetic, {% if %} and {% for %}; the file
-/// docs/guide/templates.md describes the language. Limits of a part: 1,000 tags, 100 names, values
-/// and operators in each tag, 100 elif branches, 10 levels of nested blocks with a maximum of 2
+/// as {{ name }}, filters, comparisons, arithmetic, {% if %} and {% for %}. The file
+/// docs/guide/templates.md describes the language. The maximum for a part is 1,000 tags, 100 names,
+/// values and operators in each tag, 100 elif branches, 10 levels of nested blocks, 2 levels of
 /// nested loops, and 65,000 characters in each line. Values of variables are escaped in HTML unless
 /// they are marked safe.
 #[derive(InputObject)]
@@ -174,7 +174,7 @@ impl From<TemplateVariableInput> for domain::body::Variable {
 pub struct CreateTemplateInput {
     /// Name of the template (1 to 200 characters).
     name: String,
-    /// Content of the template, with one body for each channel (maximum 200 KiB together).
+    /// Content of the template, with one body for each channel (maximum 200 KiB in total).
     bodies: Vec<TemplateBodyInput>,
     /// All variables that the bodies use (maximum 50). If omitted, there are none.
     variables: Option<Vec<TemplateVariableInput>>,
@@ -185,7 +185,7 @@ pub struct CreateTemplateInput {
 pub struct UpdateTemplateInput {
     /// Name of the template (1 to 200 characters).
     name: Option<String>,
-    /// Bodies that replace all bodies of the template (maximum 200 KiB together).
+    /// Bodies that replace all bodies of the template (maximum 200 KiB in total).
     bodies: Option<Vec<TemplateBodyInput>>,
     /// Variables that replace all variables of the template (maximum 50). Null removes all
     /// variables.
@@ -221,8 +221,8 @@ pub struct TemplateMutation;
 
 #[Object]
 impl TemplateMutation {
-    /// Creates a template in the account of the key in use (maximum 1,000 templates per account).
-    /// Requires a LIVE key of an account.
+    /// Creates a template in your account (maximum 1,000 templates per account). Requires a LIVE
+    /// key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn create_template(
         &self,
@@ -240,8 +240,8 @@ impl TemplateMutation {
         CreateTemplatePayload::of(done.await)
     }
 
-    /// Changes a template of the account of the key in use. Messages that were already created from
-    /// it are not changed. Requires a LIVE key of an account.
+    /// Changes a template of your account. Messages that have already been created from it are not
+    /// changed. Requires a LIVE key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn update_template(
         &self,
@@ -262,8 +262,8 @@ impl TemplateMutation {
         UpdateTemplatePayload::of(done.await)
     }
 
-    /// Deletes a template of the account of the key in use permanently. Messages that were already
-    /// created from it are not changed. Requires a LIVE key of an account.
+    /// Deletes a template of your account permanently. Messages that have already been created from
+    /// it are not changed. Requires a LIVE key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn delete_template(
         &self,

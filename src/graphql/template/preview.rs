@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// Content that a message created from a template would have on one channel. Nothing is stored or
+/// Content that a message created from the template would have on one channel. Nothing is stored or
 /// charged.
 #[derive(SimpleObject)]
 #[graphql(complex)]
@@ -29,9 +29,9 @@ pub struct TemplatePreview {
     text: Option<String>,
     #[graphql(skip)]
     html: Option<String>,
-    /// Number of segments of an SMS, and 1 for other channels. Null if there are errors.
+    /// Number of segments of the SMS; 1 for other channels. Null if there are errors.
     segments: Option<i32>,
-    /// Encoding of an SMS. Null for other channels, and if there are errors.
+    /// Encoding of an SMS. Null for other channels, or if there are errors.
     encoding: Option<SmsEncoding>,
     /// Reasons why a message from the template would be refused; empty if it can be sent.
     errors: Vec<UserError<RenderRefusal>>,
@@ -39,17 +39,17 @@ pub struct TemplatePreview {
 
 #[ComplexObject]
 impl TemplatePreview {
-    /// Subject of an e-mail. Null if it has none, for other channels, and if there are errors.
+    /// Subject of an e-mail. Null if it has none, for other channels, or if there are errors.
     async fn subject(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
         ctx.answer(self.subject.as_deref())
     }
 
-    /// Text of the message. Null if an e-mail has only HTML, and if there are errors.
+    /// Text of the message. Null if the e-mail has only HTML or if there are errors.
     async fn text(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
         ctx.answer(self.text.as_deref())
     }
 
-    /// HTML of an e-mail. Null if it has none, for other channels, and if there are errors.
+    /// HTML of an e-mail. Null if it has none, for other channels, or if there are errors.
     async fn html(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
         ctx.answer(self.html.as_deref())
     }
@@ -79,9 +79,9 @@ pub struct TemplatePreviewQuery;
 
 #[Object]
 impl TemplatePreviewQuery {
-    /// Renders a template with variables for each of its channels, in the order SMS, EMAIL,
-    /// WHATSAPP, TELEGRAM. The list is empty if the account of the key in use has no such template.
-    /// Nothing is stored or charged. Requires a key of an account.
+    /// Renders a template for each of its channels, in the order SMS, EMAIL, WHATSAPP, TELEGRAM.
+    /// The list is empty if your account has no such template. Nothing is stored or charged.
+    /// Requires a key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn template_preview(
         &self,

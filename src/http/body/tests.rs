@@ -1,4 +1,4 @@
-//! Bodies that arrive in various ways, with a paused clock.
+//! Bodies that arrive in various ways. The clock is paused.
 
 use std::{
     future::pending,
@@ -151,7 +151,7 @@ async fn the_bodies_in_transit_of_a_key_and_of_a_team_are_limited() {
     assert_eq!(received(&bodies, (3, 1), slow()).await.0, Ok(1));
 }
 
-/// The bytes count until the bodies are dropped; small bodies do not count.
+/// The bytes of a body count until it is dropped; small bodies do not count.
 #[tokio::test(start_paused = true)]
 async fn the_bytes_of_bodies_are_limited() {
     let bodies = Bodies::default();

@@ -1,6 +1,6 @@
 //! Limits how many requests execute at the same time and how many may wait for that. A request asks for a
-//! permit once its caller is known and its body has arrived, so that a slow client holds none. A short
-//! overload makes requests wait; beyond that they are refused. One team gets at most half of the permits and
+//! permit once its caller is known and its body has arrived, so that a slow client holds no permit. During a
+//! short overload requests wait; during a longer one they are refused. One team gets at most half of the permits and
 //! of the queue.
 
 use std::{
@@ -18,25 +18,26 @@ use tokio::{
 use uuid::Uuid;
 
 /// Maximum number of requests that execute at the same time. Measured with two processors: 64 requests of one
-/// team keep them busy, and with 384 a refusal took four times as long, because it was scheduled after them.
+/// team keep them busy; with 384 requests, a refusal took four times as long, because it was scheduled after them.
 pub const PERMITS_MAX: usize = 192;
-/// Maximum number of these for one team, so that a team with slow requests does not block others.
+/// Maximum number of requests of one team that execute at the same time, so that slow requests do not block other
+/// teams.
 pub const PERMITS_OF_TEAM_MAX: usize = PERMITS_MAX / 2;
 /// Maximum number of requests that execute or wait for a permit.
 pub const HELD_MAX: usize = 6_144;
-/// Maximum number of these for one team.
+/// Maximum number of requests of one team that execute or wait for a permit.
 pub const HELD_OF_TEAM_MAX: usize = HELD_MAX / 2;
 /// How long a request waits for a permit. After that it could hardly finish before its deadline.
 pub const PERMIT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Refusals per second and processor; more are delayed. Clients that retry immediately would otherwise take
-/// the processors from accepted requests: measured on one processor, 10,000 refusals a second reduced accepted
+/// Number of refusals per second and processor that are not delayed. Clients that retry immediately would otherwise
+/// take the processors from accepted requests: measured on one processor, 10,000 refusals a second reduced accepted
 /// requests to a tenth of their peak, and 6,000 to half of it.
 pub const REFUSALS_PER_SECOND: u32 = 3_000;
 /// The burst of refusals that is not delayed, as a duration of that rate.
 const REFUSAL_BURST: Duration = Duration::from_millis(100);
 /// Maximum delay of a refusal.
 pub const REFUSAL_DELAY_MAX: Duration = Duration::from_millis(500);
-/// A team without requests for this time is forgotten; none of its requests can still be running.
+/// After this time without requests, a team is forgotten; none of its requests can still be running.
 const TEAM_IDLE_MAX: Duration = Duration::from_mins(10);
 const TEAMS_REMEMBERED_MAX: u64 = 10_000;
 
@@ -142,7 +143,7 @@ impl RequestPermits {
 }
 
 async fn acquire(semaphore: &Arc<Semaphore>, until: Instant) -> Option<OwnedSemaphorePermit> {
-    // Nearly always a permit is free, and no timer is needed.
+    // A permit is nearly always free, and then no timer is needed.
     if let Ok(permit) = Arc::clone(semaphore).try_acquire_owned() {
         return Some(permit);
     }
@@ -184,7 +185,7 @@ mod tests {
             (request_permits.acquire(hot).await, started.elapsed())
         });
         let of_other = async {
-            // While all requests of the other team wait.
+            // All requests of the other team are waiting meanwhile.
             sleep(Duration::from_secs(1)).await;
             assert!(request_permits.acquire(other).await.is_some());
         };

@@ -1,8 +1,8 @@
-//! The limits on one client: connections, concurrent requests, rates and wrong keys.
+//! The limits on one client: connections, concurrent requests, rates and invalid keys.
 
 pub mod admission;
 pub mod connections;
 pub mod peers;
 pub mod processor_time;
 pub mod rate;
-pub mod time_limit;
+pub mod time_rate;

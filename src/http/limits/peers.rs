@@ -1,5 +1,5 @@
-//! The client address of a request, and the limit on wrong keys from one address. Beyond the limit a wrong key
-//! is refused with `RATE_LIMITED`; a right key always passes, so that clients that share an address cannot lock
+//! The client address of a request, and the limit on invalid keys from one address. Above the limit an invalid key
+//! is refused with `RATE_LIMITED`; a valid key is always accepted, so that clients that share an address cannot lock
 //! each other out.
 
 use std::{
@@ -12,14 +12,14 @@ use axum::http::{HeaderMap, HeaderName, header};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use ipnet::IpNet;
 
-/// Burst of wrong keys allowed from one address.
+/// Burst of invalid keys allowed from one address.
 pub const FAILURES_MAX: u32 = 100;
-/// Wrong keys per second allowed from one address after that.
+/// Number of invalid keys per second allowed from one address after that.
 pub const FAILURES_PER_SECOND: u32 = 10;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The trusted proxies, and the wrong keys that came from each address.
+/// The trusted proxies, and the number of invalid keys from each address.
 pub struct Peers {
     /// Proxies whose `X-Forwarded-For` is used.
     trusted: Vec<IpNet>,
@@ -86,19 +86,19 @@ impl Peers {
         self.trusted.iter().any(|network| network.contains(&peer.to_canonical()))
     }
 
-    /// Counts a wrong key. Returns whether it is within the limit.
+    /// Counts an invalid key. Returns whether it is within the limit.
     pub fn note_failure(&self, peer: IpAddr) -> bool {
         self.failures.check_key(&peer).is_ok()
     }
 
-    /// Removes addresses without recent wrong keys.
+    /// Removes the addresses that have not sent an invalid key recently.
     pub fn remove_expired(&self) {
         self.failures.retain_recent();
         self.failures.shrink_to_fit();
     }
 }
 
-/// IPv6 addresses count by their /64 network, which one client usually has for itself.
+/// The network that counts as one client: for IPv6 the /64 network, which usually belongs to one client.
 fn network(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V4(peer) => IpAddr::V4(peer),

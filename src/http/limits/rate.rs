@@ -1,7 +1,7 @@
 //! Rate limits of keys and accounts by the cost of requests: the estimated response fields and the request
 //! bytes. Each key and account has a bucket that holds the cost of one second (the generic cell rate
-//! algorithm, by governor). A request that finds too little is refused with `RATE_LIMITED` and the time to
-//! wait. The headers are those of draft-ietf-httpapi-ratelimit-headers.
+//! algorithm, by governor). A request that costs more than its bucket holds is refused with `RATE_LIMITED` and the
+//! time to wait. The headers are those of draft-ietf-httpapi-ratelimit-headers.
 
 use std::{
     num::{NonZero, NonZeroU32},
@@ -19,7 +19,7 @@ use governor::{
 };
 use uuid::Uuid;
 
-use super::time_limit::TimeLimit;
+use super::time_rate::TimeLimit;
 use crate::{
     domain::caller::Caller,
     graphql::{
@@ -31,7 +31,7 @@ use crate::{
 pub const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 pub const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// Fraction of all processors that a key or an account may use continuously, beyond the free part.
+/// Fraction of all processors that a key or an account may use continuously, in addition to the free part.
 pub const KEY_PROCESSORS: f64 = 1.0 / 8.0;
 pub const ACCOUNT_PROCESSORS: f64 = 1.0 / 4.0;
 
@@ -39,13 +39,13 @@ pub const ACCOUNT_PROCESSORS: f64 = 1.0 / 4.0;
 pub const KEY_READS: u32 = 1;
 pub const ACCOUNT_READS: u32 = 2;
 
-/// Bytes that the minimum cost of a request covers. Nearly all requests are smaller.
+/// Number of bytes that the minimum cost of a request covers. Nearly all requests are smaller.
 pub const BYTES_COVERED: usize = 4 * 1024;
-/// Further bytes that cost as much as one response field: parsing them takes about as long.
+/// Number of further bytes that cost as much as one response field, because parsing them takes about as long.
 pub const BYTES_OF_FIELD: usize = 128;
 
 /// The cost of a request's bytes. It is charged before they are parsed, so that requests that are refused
-/// later pay for their parsing too.
+/// later also pay for their parsing.
 pub fn cost_of_bytes(bytes: usize) -> u64 {
     bytes.saturating_sub(BYTES_COVERED).div_ceil(BYTES_OF_FIELD) as u64
 }
@@ -65,7 +65,7 @@ struct Buckets {
     processing: TimeLimit,
 }
 
-/// What remains in the buckets after a request was charged.
+/// The amounts that remain in the buckets after a request was charged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Remaining {
     key: Option<u32>,
@@ -123,7 +123,7 @@ impl Rates {
         self.charge_ids(caller.key_id, account_id, cost)
     }
 
-    /// The key is charged first, so that a key beyond its limit takes nothing from its account, which other keys
+    /// The key is charged first, so that a key that exceeds its limit takes nothing from its account, which other keys
     /// share. If the account refuses, the key stays charged: a bucket cannot be refunded.
     fn charge_ids(
         &self,
@@ -141,7 +141,7 @@ impl Rates {
         Ok(Remaining { key: key.map(take).transpose()?, account: account.map(take).transpose()? })
     }
 
-    /// Charges a part of the cost of a request, and stores what remains for the response headers.
+    /// Charges a part of the cost of a request, and stores the remaining amounts for the response headers.
     pub fn charge_into(
         &self,
         caller: &Caller,
@@ -241,7 +241,7 @@ impl Buckets {
 }
 
 impl LimitExceeded {
-    /// Nothing remains in the bucket that was exceeded.
+    /// The remainder in the bucket that was exceeded, which is nothing.
     pub fn remaining(&self) -> Remaining {
         match self.owner {
             LimitOwner::Key => Remaining { key: Some(0), account: None },
@@ -269,11 +269,11 @@ impl LimitExceeded {
 mod tests {
     use super::*;
 
-    /// A refusal by the account's bucket, in contrast, charges the key.
+    /// A request that the account's bucket refuses is charged to the key, but not to the account.
     #[test]
     fn a_key_beyond_its_limit_takes_nothing_from_its_account() {
         let number = |number| NonZeroU32::new(number).expect("not zero");
-        // Refills by 1 per second.
+        // A bucket that refills by 1 per second.
         let with_burst = |burst| Some(Buckets::holding(number(1), number(burst), 1, 1.0));
         let rates = Rates { key: with_burst(5_000), account: with_burst(20_000), policy: None };
         let [account, hot, other] = [1, 2, 3].map(Uuid::from_u128);
@@ -303,7 +303,7 @@ mod tests {
         assert_eq!(exceeded.expect_err("too much database time").owner, LimitOwner::Account);
         assert!(rates.charge_ids(hot, None, number(5_000)).is_ok(), "its bucket is full");
 
-        // Processor time too.
+        // Processor time is also checked before anything is taken.
         let rates = Rates { key: with_burst(5_000), account: with_burst(20_000), policy: None };
         let buckets = rates.key.as_ref().expect("a limit is set");
         buckets.processing.note(hot, Duration::from_hours(1));

@@ -10,19 +10,19 @@ use crate::http::state::SharedState;
 pub const ALIVE: &str = "/healthz";
 pub const READY: &str = "/readyz";
 
-/// Maximum time for the database to answer a probe.
+/// Maximum time for the database to respond to a probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Messages are accepted meanwhile, but not delivered.
+/// While this is reported, messages are accepted but not delivered.
 const CLOCK_IS_WRONG: &str = "the machine's clock has jumped or differs from PostgreSQL's clock; correct it, or \
                               restart the server if it is right\n";
 
-/// 200 whenever the process responds.
+/// Always 200: the response shows that the process is alive.
 pub async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// 200 if the database answers, its schema is current, the clock is trusted, and the server is not stopping.
+/// 200 if the database responds, its schema is current, the clock is trusted, and the server is not stopping.
 pub async fn readyz(State(shared): State<SharedState>) -> (StatusCode, &'static str) {
     if shared.stop.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
@@ -42,12 +42,12 @@ pub async fn readyz(State(shared): State<SharedState>) -> (StatusCode, &'static 
         shared.app.db.is_current().await
     };
     match timeout(PROBE_TIMEOUT, probe).await {
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n"),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the database does not respond\n"),
         Ok(Ok(true)) => (StatusCode::OK, "ready\n"),
         Ok(Ok(false)) => (StatusCode::SERVICE_UNAVAILABLE, "the database schema is not current\n"),
         Ok(Err(error)) => {
-            tracing::warn!(%error, "Not ready: the database does not answer");
-            (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n")
+            tracing::warn!(%error, "Not ready: the database does not respond");
+            (StatusCode::SERVICE_UNAVAILABLE, "the database does not respond\n")
         }
     }
 }

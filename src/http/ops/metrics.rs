@@ -25,9 +25,9 @@ use crate::{
 
 /// The media type of Prometheus' text format.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// Maximum time to query the delivery lag. After that the other metrics are returned without it.
+/// Maximum time to query the delivery lag. After that, the other metrics are returned without the lag.
 const LAG_DEADLINE: Duration = Duration::from_secs(1);
-/// Minimum time before the first reconciliation, and between two of them.
+/// Minimum time before the first reconciliation, and between two reconciliations.
 const RECONCILIATION_INTERVAL: Duration = Duration::from_mins(15);
 /// The pause after a reconciliation is this many times its duration, so that it takes at most 1 % of the time.
 const RECONCILIATION_PAUSE_RATIO: u32 = 99;
@@ -80,7 +80,7 @@ pub async fn reconcile(app: &App) {
                     );
                 }
             }
-            Err(fault) => tracing::warn!(%fault, "Reconciliation failed; it is retried later"),
+            Err(fault) => tracing::warn!(%fault, "Reconciliation failed; will retry later"),
         }
         pause = RECONCILIATION_INTERVAL.max(started.elapsed() * RECONCILIATION_PAUSE_RATIO);
     }

@@ -32,7 +32,7 @@ pub const INIT_DEADLINE: Duration = Duration::from_secs(3);
 /// Maximum size of a client's message before its key is known.
 pub const INIT_BYTES_MAX: usize = 16 * 1024;
 
-/// What the upgrade request says about a WebSocket.
+/// The data of a WebSocket that the upgrade request contains.
 pub struct Opening {
     /// The key in the header. It is used if `connection_init` has none.
     pub key: Option<String>,
@@ -43,8 +43,9 @@ pub struct Opening {
     pub request_id: String,
 }
 
-/// Waits for the client's key, and authenticates it. Returns the caller, a token that is cancelled when the key ends,
-/// and the team's permit for the WebSocket; or how to close it, `None` if the client has disconnected.
+/// Waits for the client's key, and authenticates it. Returns the caller, a token that is canceled when the key ends,
+/// and the team's permit for the WebSocket. On failure, returns how to close it, or `None` if the client has
+/// disconnected.
 pub async fn authenticate(
     shared: &SharedState,
     socket: &mut WebSocket,

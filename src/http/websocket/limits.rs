@@ -1,7 +1,7 @@
-//! Limits the number of open WebSocket connections. One team gets at most half of them, and unauthenticated ones,
-//! whose key is not known yet, a quarter; one address gets an eighth of that quarter. Browsers cannot send a key with
-//! the upgrade, so their connections are unauthenticated at first. At the limit, the oldest one that has not sent a key
-//! is closed to admit the next, so that silent clients cannot block others.
+//! Limits the number of open WebSocket connections. One team gets at most half of them. Unauthenticated ones, whose key
+//! is not known yet, get a quarter, of which one address gets an eighth. Browsers cannot send a key with the upgrade,
+//! so their connections are unauthenticated at first. At the limit, the oldest one that has not sent a key is closed to
+//! admit the next, so that silent clients cannot block others.
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +22,7 @@ use crate::limits::quota::{Permit, Quota};
 
 /// Maximum number of WebSocket connections of the process.
 pub const SOCKETS_MAX: usize = 4_096;
-/// Maximum number of these for one team.
+/// Maximum number of WebSocket connections of one team.
 pub const SOCKETS_OF_TEAM_MAX: usize = SOCKETS_MAX / 2;
 /// Maximum number of unauthenticated WebSocket connections.
 pub const UNAUTHENTICATED_MAX: usize = SOCKETS_MAX / 4;
@@ -52,7 +52,7 @@ impl Default for Sockets {
     }
 }
 
-/// What a WebSocket counts as until it is authenticated.
+/// The limits against which an admitted WebSocket counts until it is authenticated.
 pub enum Admitted {
     Unauthenticated(UnauthenticatedSocket),
     /// The upgrade request had a valid key.
@@ -80,7 +80,7 @@ impl Admitted {
 /// All unauthenticated WebSocket connections.
 struct UnauthenticatedSockets {
     quota: Arc<Quota<IpAddr>>,
-    /// Those that have not sent a key, oldest first.
+    /// The connections that have not sent a key, oldest first.
     silent: Mutex<BTreeMap<u64, SilentSocket>>,
     opened: AtomicU64,
 }
@@ -96,7 +96,7 @@ pub struct UnauthenticatedSocket {
     number: u64,
     replaced: CancellationToken,
     sockets: Arc<UnauthenticatedSockets>,
-    /// Held from the arrival of the key until it is looked up.
+    /// Held from the arrival of the key until it has been looked up.
     permit: Option<Permit<IpAddr>>,
 }
 

@@ -10,7 +10,7 @@ use crate::json;
 
 /// Maximum time for a client to receive a message.
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(10);
-/// Maximum number of characters of an operation's id.
+/// Maximum number of characters in an operation's id.
 pub const ID_CHARS_MAX: usize = 128;
 
 /// Close code and reason.
@@ -33,10 +33,10 @@ pub const REPLACED: Close =
     Close(close_code::AGAIN, "Too many unauthenticated WebSocket connections");
 pub const TOO_SLOW: Close = Close(close_code::AGAIN, "The client receives its messages too slowly");
 const TEAM_MEMORY_LIMIT: Close =
-    Close(close_code::AGAIN, "The memory limit for messages of this team is reached");
-pub const OVER_RATE: Close = Close(close_code::AGAIN, "The rate limit is reached");
+    Close(close_code::AGAIN, "This team's memory limit for WebSocket messages has been reached");
+pub const OVER_RATE: Close = Close(close_code::AGAIN, "Rate limit exceeded");
 
-/// The client has closed the WebSocket. The library answers with the client's code.
+/// The client has closed the WebSocket. The library responds with the client's code.
 pub const CLOSED_BY_CLIENT: Close = Close(1005, "");
 
 /// A message from the client.

@@ -1,9 +1,9 @@
 //! `graphql-transport-ws` on `/graphql`: subscriptions, queries and mutations over one WebSocket. The protocol and
 //! its close codes are those of the npm package graphql-ws (its `PROTOCOL.md`).
 //!
-//! A WebSocket has one key. Its operations pass the same checks as HTTP requests: request permits, preparation and
-//! rate limits, which each event of a subscription is charged to as well. It is closed when its key ends or its
-//! account is not ACTIVE.
+//! A WebSocket has one key. Its operations pass the same checks as HTTP requests: request permits, preparation and rate
+//! limits. Each event of a subscription is charged to the rate limits as well. It is closed when its key becomes
+//! invalid or its account is not ACTIVE.
 
 use std::time::Duration;
 

@@ -35,7 +35,7 @@ use crate::{
 /// receive a response.
 pub const QUEUE_TIMEOUT: Duration = Duration::from_mins(1);
 
-const MEMORY_LIMIT_REACHED: &str = "The memory limit for unsent WebSocket messages of the team is reached, so this \
+const MEMORY_LIMIT_REACHED: &str = "The team's memory limit for unsent WebSocket messages has been reached, so this \
     message was dropped. Read the pending messages, then retry with the same idempotency key.";
 
 #[derive(Serialize)]
@@ -47,14 +47,14 @@ struct Next {
 
 pub type Answers = BoxStream<'static, EventAnswer>;
 
-/// What a message holds until it is sent: the reservation of a response, and its bytes in the team's limit of unsent
-/// messages.
+/// The permits that a message holds until it is sent: the reservation of a response, and its bytes in the team's limit
+/// of unsent messages.
 pub type MessagePermits = (Option<Arc<Reservation>>, Permit<Uuid>);
 
 /// A message of an operation.
 pub struct Outgoing {
     pub id: String,
-    /// Tells operations apart whose clients reused an id.
+    /// Distinguishes operations for which the client used the same id.
     pub number: u64,
     pub message: Message,
     pub is_last: bool,
@@ -68,13 +68,13 @@ pub struct Task {
     pub sender: mpsc::Sender<Outgoing>,
     pub id: String,
     pub number: u64,
-    /// Cancelled when a message has waited too long to be sent.
+    /// Canceled when a message has waited too long to be sent.
     pub is_slow: CancellationToken,
 }
 
 impl Task {
-    /// Sends the events of a subscription. Each event is charged the subscription's complexity; beyond the rate
-    /// limit, events are delayed.
+    /// Sends the events of a subscription. Each event costs the subscription's complexity. If the rate limit
+    /// is exceeded, events are delayed.
     pub async fn send_events(self, complexity: u64, mut answers: Answers) {
         while let Some(EventAnswer { answer, turn, reservation }) = answers.next().await {
             let message = self.message(answer, OperationType::Subscription, &reservation).await;

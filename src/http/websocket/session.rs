@@ -48,7 +48,7 @@ use crate::{
 pub const OPERATIONS_MAX: usize = 50;
 /// Interval of pings. A client from which nothing arrives between two pings is disconnected.
 const PING_INTERVAL: Duration = Duration::from_secs(25);
-/// Maximum number of messages that wait behind the one that is being sent. Operations with more wait.
+/// Maximum number of messages that wait behind the one that is being sent. Operations with more messages wait.
 const OUTGOING_MAX: usize = 1;
 /// Larger messages are parsed only with a request permit, because parsing takes many times their size.
 const UNRESTRICTED_PARSE_BYTES_MAX: usize = 512;
@@ -59,7 +59,7 @@ pub struct Session {
     request_id: String,
     /// Running operations by the id that the client chose.
     operations: HashMap<String, RunningOperation>,
-    /// Number of operations that were ever started.
+    /// Number of operations that were started so far.
     started: u64,
     controls: ControlFrames,
     connection: Arc<ConnectionState>,
@@ -67,11 +67,11 @@ pub struct Session {
     large_message: Option<Bytes>,
     sender: mpsc::Sender<Outgoing>,
     outgoing: mpsc::Receiver<Outgoing>,
-    /// Cancelled when a message has waited too long to be sent.
+    /// Canceled when a message has waited too long to be sent.
     is_slow: CancellationToken,
 }
 
-/// The operation is cancelled when this is dropped.
+/// The operation is canceled when this is dropped.
 struct RunningOperation {
     number: u64,
     _cancel_on_drop: DropGuard,
@@ -150,7 +150,7 @@ impl Session {
                 }
             };
             if let Some(message) = message {
-                // A key that ends while the client reads slowly stops the message.
+                // If the key becomes invalid while the client reads slowly, the message is not completed.
                 tokio::select! {
                     biased;
                     () = key_ended.cancelled() => return Some(FORBIDDEN),
@@ -312,7 +312,7 @@ impl Session {
         let answers = self.shared.executor.subscribe(prepared, budget, self.request_id.clone());
         match timeout(REQUEST_DEADLINE, answers).await {
             Ok(answers) => Ok((answers?, permit)),
-            Err(_) => Err(vec![unavailable("The database did not answer in time; try again.")]),
+            Err(_) => Err(vec![unavailable("The database did not respond in time; try again.")]),
         }
     }
 
@@ -330,7 +330,7 @@ impl Session {
         let mut meter = Meter::new(&self.shared.rates, &self.caller);
         let prepared = self.shared.executor.prepare(self.caller.clone(), operation);
         let prepared = meter.measure(prepared).await?;
-        // 1 has been charged already.
+        // The minimum cost of 1 has already been charged.
         let cost = prepared.complexity().saturating_sub(1);
         self.shared.rates.charge_into(&self.caller, cost, &mut None).map(|()| prepared)
     }

@@ -13,9 +13,9 @@ use crate::{
 
 /// Maximum number of subscriptions of the process. One with a long document takes up to 40 KB.
 pub const SUBSCRIPTIONS_MAX: usize = 6_144;
-/// Maximum number of these for one team.
+/// Maximum number of subscriptions of one team.
 pub const OF_TEAM_MAX: usize = SUBSCRIPTIONS_MAX / 2;
-/// Maximum number of these for one account.
+/// Maximum number of subscriptions of one account.
 pub const SUBSCRIPTIONS_OF_ACCOUNT_MAX: usize = 500;
 
 /// The open subscriptions.
@@ -61,7 +61,7 @@ mod tests {
     fn the_subscriptions_of_accounts_and_teams_are_limited() {
         let subscriptions = Subscriptions::default();
         let [hot, other, third] = [1, 2, 3].map(Uuid::from_u128);
-        // Each account opens as many as it may.
+        // Each account opens as many subscriptions as its limit allows.
         let open = |team: Uuid, at: usize| {
             let account = team.as_u128() * 1_000 + (at / SUBSCRIPTIONS_OF_ACCOUNT_MAX) as u128;
             subscriptions.take(team, Uuid::from_u128(account))

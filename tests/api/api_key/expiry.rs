@@ -25,7 +25,7 @@ async fn a_key_is_refused_from_the_moment_of_its_expiry(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// They do not count towards the maximum of a hundred keys that are not revoked.
+/// Expired keys do not count towards the maximum of 100 keys that are not revoked.
 #[db_test]
 async fn expired_keys_count_as_revoked(t: &TestApp) {
     let team = t.team(0).await;

@@ -1,4 +1,4 @@
-//! API keys: created, renamed, rotated and revoked by the main account. The full key is shown once.
+//! API keys: a main account creates, renames, rotates and revokes them. The full key is shown once.
 
 mod expiry;
 mod revocation;
@@ -39,7 +39,7 @@ async fn revoke(t: &TestApp, key: &str, id: &str) -> Answer {
     t.ask_with(key, &query, json!({ "id": id })).await
 }
 
-/// The id and the text of a new key of the account.
+/// Creates a key for the account, and returns its id and the full key.
 async fn made(t: &TestApp, team: &TestTeam, account_id: &str, input: Value) -> (String, String) {
     let answer = create(t, team, &json!({ "id": account_id }), input).await;
     assert_eq!(answer.refusals(), NOTHING);
@@ -168,7 +168,7 @@ async fn an_account_has_at_most_100_usable_keys(t: &TestApp) {
     assert_eq!(refused.refusals(), ["TOO_MANY_KEYS"]);
 }
 
-/// Neither later answers nor the database contain it.
+/// A full key is neither returned by later requests nor stored in the database.
 #[db_test]
 async fn a_key_is_shown_in_full_only_when_it_is_created(t: &TestApp) {
     let team = t.team(0).await;
@@ -193,7 +193,10 @@ async fn a_key_is_shown_in_full_only_when_it_is_created(t: &TestApp) {
     for key in [&team.key, &sub.key, &new, &t.operator] {
         let secret = key.rsplit('_').next().expect("a key ends with its secret").to_lowercase();
         let bytes: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
-        assert!(shown.contains(&secret[..4]) && shown.contains(&secret[32..]), "for recognition");
+        assert!(
+            shown.contains(&secret[..4]) && shown.contains(&secret[32..]),
+            "the secret's ends are shown for recognition"
+        );
         assert!(!shown.contains(&secret[..8]) && !shown.contains(&secret[28..]));
         assert!(!shown.contains(&bytes));
     }
@@ -215,7 +218,7 @@ async fn the_last_use_of_a_key_is_written_at_most_once_a_minute(t: &TestApp) {
         (3600, "2026-03-16T13:01:30.000Z"),
     ] {
         t.step(TimeDelta::seconds(step));
-        // The cache of a process is read by the real clock, not by the test's clock.
+        // The key cache expires by the real clock, not by the test's clock.
         t.app.keys.forget_all();
         assert!(works(t, &sub.key).await && works(t, &sub.key).await);
         t.note_key_uses().await;

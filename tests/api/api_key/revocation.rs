@@ -1,4 +1,4 @@
-//! Revoking a key, and the keys of a deactivated account.
+//! Revoking single keys, and the keys of a deactivated account.
 
 use chrono::TimeDelta;
 use db_test::db_test;
@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{NOTHING, made, revoke, rotate, works};
 use crate::harness::{Database, Postgres, Sqlite, TestApp, text};
 
-/// Other keys still work.
+/// The account's other keys still work after one is revoked.
 #[db_test]
 async fn a_revoked_key_is_refused_immediately_and_for_good(t: &TestApp) {
     let team = t.team(0).await;
@@ -25,13 +25,13 @@ async fn a_revoked_key_is_refused_immediately_and_for_good(t: &TestApp) {
     assert_eq!(again.data()["revokeApiKey"], json!({ "apiKey": key, "errors": [] }));
     assert_eq!(rotate(t, &team, &sub.key_id, Some(60)).await.refusals(), ["KEY_REVOKED"]);
     assert_eq!(t.everything().await, before);
-    // A sub-account may lose its last key, as its main account can create another.
+    // The last key of a sub-account can be revoked, because its main account can create another.
     let last = t.key_id(&other).await;
     assert_eq!(revoke(t, &team.key, &last).await.refusals(), NOTHING);
     assert!(!works(t, &other).await);
 }
 
-/// TEST keys, expired keys, revoked keys and keys of sub-accounts do not count.
+/// TEST keys, expired keys, revoked keys and keys of sub-accounts do not count as LIVE keys of the main account.
 #[db_test]
 async fn the_last_live_key_of_a_main_account_cannot_be_revoked(t: &TestApp) {
     let team = t.team(0).await;

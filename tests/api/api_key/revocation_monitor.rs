@@ -9,7 +9,7 @@ use tollgate::domain::api_key::{self, authentication};
 
 use crate::harness::{Setup, TestApp};
 
-/// It notices within two seconds, also if the key's account is suspended or deactivated.
+/// A process notices a revoked key within two seconds, even if the key's account is suspended or deactivated.
 #[db_test]
 async fn a_process_notices_a_revoked_key_without_a_notification(t: &TestApp) {
     let team = t.team(1_000).await;

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{NOTHING, keys_of, made, rotate, works};
 use crate::harness::{TestApp, text};
 
-/// The new key has the same properties.
+/// The new key of a rotation has the same properties as the old key.
 #[db_test]
 async fn without_a_grace_period_the_old_key_is_revoked_immediately(t: &TestApp) {
     let team = t.team(0).await;
@@ -27,14 +27,14 @@ async fn without_a_grace_period_the_old_key_is_revoked_immediately(t: &TestApp) 
     assert_ne!(key["id"], json!(id));
     assert!(works(t, &text(&payload["plainKey"])).await && !works(t, &old).await);
 
-    // This includes the main account's last LIVE key, which cannot be revoked.
+    // Even the main account's last LIVE key can be rotated, although it cannot be revoked.
     let id = t.key_id(&team.key).await;
     let answer = rotate(t, &team, &id, Some(0)).await;
     assert!(works(t, &text(&answer.data()["rotateApiKey"]["plainKey"])).await);
     assert!(!works(t, &team.key).await);
 }
 
-/// If the old key expires earlier, it works until then.
+/// If the old key expires before the end of the grace period, it works only until it expires.
 #[db_test]
 async fn with_a_grace_period_the_old_key_works_until_its_end(t: &TestApp) {
     let team = t.team(0).await;
@@ -71,7 +71,7 @@ async fn with_a_grace_period_the_old_key_works_until_its_end(t: &TestApp) {
     assert!(!works(t, &sub.key).await && works(t, &new).await);
 }
 
-/// A client repeats a rotation whose answer was lost.
+/// A client repeats a rotation whose response was lost.
 #[db_test]
 async fn a_key_from_a_repeated_rotation_lasts_as_long_as_the_first(t: &TestApp) {
     let team = t.team(0).await;

@@ -1,4 +1,4 @@
-//! Every mutation except those about messages leaves one entry, whether it was done or refused.
+//! Every mutation except those about messages leaves one entry, whether it succeeds or is refused.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -15,10 +15,10 @@ use crate::{
     layers::rust_files,
 };
 
-/// Mutations without an entry: messages are their own record.
+/// Mutations that leave no entry, because the messages themselves are the record.
 pub const MESSAGES: [&str; 3] = ["sendMessage", "sendMessages", "cancelMessage"];
 
-/// The first `id` in an answer's data.
+/// The first `id` in the data of a response.
 fn id_in(value: &Value) -> Option<&str> {
     match value {
         Value::Object(object) => {
@@ -42,7 +42,7 @@ fn with_unknown_ids_hidden(mut settings: Value) -> Value {
     settings
 }
 
-/// A mutation of the schema without a row in `calls` fails here.
+/// The test fails for a mutation of the schema that has no row in `calls`.
 #[db_test]
 async fn each_mutation_leaves_one_entry_when_done_and_one_when_refused(t: &TestApp) {
     let stage = staged(t).await;
@@ -97,7 +97,8 @@ async fn each_mutation_leaves_one_entry_when_done_and_one_when_refused(t: &TestA
     }
 }
 
-/// The change is made and has its entry; only a field of the answer is refused.
+/// A mutation whose response fails still makes its change and leaves its entry; only a field of the response is
+/// refused.
 #[db_test]
 async fn a_mutation_whose_answer_fails_is_not_entered_as_refused(t: &TestApp) {
     let team = t.team(0).await;
@@ -128,9 +129,8 @@ fn mutations() -> BTreeSet<String> {
     fields.expect("the mutations")
 }
 
-/// A change that begins in `authentication` cannot forget its entry. The other writers are the
-/// worker, the entries of refusals, messages, imports entered before, and the first step of an
-/// erasure.
+/// Transactions that are begun in `authentication` always write an audit log entry. The other files write for the
+/// worker, refusals, messages, imports entered before, and the first step of an erasure.
 #[test]
 fn only_known_files_write_without_an_audit_entry() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/domain");

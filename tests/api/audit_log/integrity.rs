@@ -10,7 +10,7 @@ use super::{
 };
 use crate::harness::{Database, Postgres, Sqlite, TestApp};
 
-/// A refusal whose entry cannot be written is still answered.
+/// If the entry of a refusal cannot be written, the client still receives the refusal.
 #[db_test]
 async fn a_change_whose_entry_cannot_be_written_is_not_made(t: &TestApp) {
     let stage = staged(t).await;
@@ -21,7 +21,7 @@ async fn a_change_whose_entry_cannot_be_written_is_not_made(t: &TestApp) {
         let answer = call.ask(t, call.key(t), &call.accepted, "a").await;
         assert_eq!(answer.codes(), ["INTERNAL_SERVER_ERROR"], "{}", call.mutation);
         if call.mutation == "deleteContact" {
-            // Its first step locks the contact until a repeat completes the deletion.
+            // The first step of the deletion locks the contact until a repeat completes the deletion.
             t.execute("UPDATE contact SET busy_with = NULL").await;
         }
         assert_eq!(t.everything().await, before, "{}", call.mutation);
@@ -33,7 +33,7 @@ async fn a_change_whose_entry_cannot_be_written_is_not_made(t: &TestApp) {
     t.execute("ALTER TABLE gone RENAME TO audit_entry").await;
 }
 
-/// It also refuses an entry that contradicts itself.
+/// The database also refuses an entry whose columns contradict each other.
 #[db_test]
 async fn the_database_refuses_to_change_or_delete_an_entry(t: &TestApp, database: Database) {
     staged(t).await;

@@ -1,4 +1,4 @@
-//! Who sees which entries, by filter and by page.
+//! Listing the audit log: the entries that each role sees, filters and pages.
 
 use chrono::TimeDelta;
 use db_test::db_test;
@@ -11,8 +11,8 @@ use super::{
 };
 use crate::harness::{TestApp, UNKNOWN_IDS, text};
 
-/// A main account does not see another team's entries, what its sub-accounts do with their own
-/// data, or operators' keys. A sub-account sees nothing.
+/// A main account does not see other teams' entries, its sub-accounts' changes to their own data, or operators' keys. A
+/// sub-account sees no entries.
 #[db_test]
 async fn a_main_account_sees_the_entries_of_its_team_and_an_operator_all(t: &TestApp) {
     let stage = staged(t).await;
@@ -77,7 +77,7 @@ async fn a_main_account_sees_the_entries_of_its_team_and_an_operator_all(t: &Tes
     assert_eq!(newest(t, &test_key, 100).await[1..], own);
 }
 
-/// The start of the time range is included, its end excluded.
+/// The start of a filter's time range is included, its end is excluded.
 #[db_test]
 async fn entries_are_filtered_by_action_outcome_key_account_and_time(t: &TestApp) {
     let team = t.team(0).await;
@@ -141,7 +141,7 @@ async fn entries_are_filtered_by_action_outcome_key_account_and_time(t: &TestApp
     assert_eq!(found.data()["auditLog"]["totalCount"], 0);
     let found = t.ask_with(&t.operator, of_team, by_operator).await;
     assert_eq!(found.data()["teamById"]["auditLog"]["nodes"], json!([{ "action": "CREATE_TEAM" }]));
-    // Across the whole server, an account has no `externalId`.
+    // An `externalId` is unique only within a team, so it cannot filter the audit log of all teams.
     let by_id = json!({ "filter": { "account": { "id": sub.id } } });
     let found = t.ask_with(&t.operator, query, by_id).await;
     assert_eq!(found.data()["auditLog"]["totalCount"], 2);

@@ -1,5 +1,5 @@
-//! The ledger: every movement of a team's balance. The team sees all of it, each sub-account its
-//! own part, and nothing is ever changed.
+//! The ledger: every change to a team's balance. A main account sees the whole ledger of its team, a sub-account its
+//! own entries, and no entry ever changes.
 
 use chrono::TimeDelta;
 use db_test::db_test;
@@ -16,8 +16,8 @@ struct Stage {
     other: TestSubAccount,
 }
 
-/// A minute apart: a top-up of 100; `sub` sends for 2, which is refunded; `other` and the main
-/// account send for 2 each; an operator takes 6.5.
+/// Makes the following ledger entries, a minute apart: a top-up of 100; `sub` sends for 2, which is refunded; `other`
+/// and the main account send for 2 each; an operator deducts 6.5.
 async fn staged(t: &TestApp) -> Stage {
     t.set_sms_price(20_000).await;
     let team = t.team(0).await;
@@ -56,7 +56,7 @@ async fn ledger(t: &TestApp, key: &str, filter: &Value, fields: &str) -> Value {
     answer.data()["ledger"]["nodes"].clone()
 }
 
-/// Entries are listed newest first.
+/// The ledger lists its entries newest first.
 #[db_test]
 async fn the_ledger_shows_each_movement_with_the_balance_after_it(t: &TestApp) {
     let stage = staged(t).await;
@@ -125,7 +125,7 @@ async fn a_sub_account_sees_only_its_own_movements(t: &TestApp) {
     assert_eq!(tested, json!([entry("REFUND", json!(null)), entry("CHARGE", json!(null))]));
 }
 
-/// The start of the time range is included, its end excluded.
+/// The start of a filter's time range is included, its end is excluded.
 #[db_test]
 async fn the_ledger_is_filtered_by_kind_account_and_time(t: &TestApp) {
     let stage = staged(t).await;
@@ -196,7 +196,7 @@ async fn a_hidden_balance_is_shown_to_no_key_of_the_sub_account(t: &TestApp) {
     }
 }
 
-/// Only a balance of zero is reported.
+/// If the balance is hidden from an account, its quotes report a low balance only when the balance is zero.
 #[db_test]
 async fn quotes_do_not_reveal_a_hidden_balance(t: &TestApp) {
     t.set_sms_price(10_000).await;

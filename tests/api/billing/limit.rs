@@ -1,5 +1,4 @@
-//! Credit limits and balances allow exactly the messages that they pay for, also at high
-//! concurrency.
+//! Credit limits and balances allow exactly the messages that they pay for, even at high concurrency.
 
 use std::sync::Arc;
 
@@ -15,8 +14,8 @@ fn ceil_div(limit: i64, price: i64) -> i64 {
     (limit + price - 1) / price
 }
 
-/// For limit L and price p, exactly ceil(L/p) messages are accepted. A raised limit allows the very
-/// next message.
+/// For limit L and price p, exactly ceil(L/p) messages are accepted. After the limit is raised, the very next message
+/// is accepted.
 #[db_test]
 async fn a_limit_allows_the_messages_up_to_and_including_the_one_that_crosses_it(t: &TestApp) {
     for limit_cents in [1, 7, 50, 999, 1000, 1001] {
@@ -41,7 +40,7 @@ async fn a_limit_allows_the_messages_up_to_and_including_the_one_that_crosses_it
 
             let raised = spent / MICROS_PER_CENT + 1;
             t.set_limit(&team.key, &sub.id, json!(raised)).await;
-            assert!(t.sends(&sub.key).await, "a raised limit counts at once");
+            assert!(t.sends(&sub.key).await, "a raised limit applies immediately");
         }
     }
 }
@@ -121,24 +120,27 @@ async fn a_main_account_has_no_limit_and_no_total(t: &TestApp) {
     );
 }
 
-/// Null means unlimited. A limit of 0, or one below the total, blocks.
+/// A limit of null means unlimited. A limit of 0, or below the total spent, blocks the account.
 #[db_test]
 async fn a_changed_limit_applies_to_the_next_message(t: &TestApp) {
     t.set_sms_price(10 * MICROS_PER_CENT).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 0 })).await;
-    assert!(!t.sends(&sub.key).await, "0: nothing may be spent");
+    assert!(!t.sends(&sub.key).await, "with a limit of 0, nothing may be spent");
 
     t.set_limit(&team.key, &sub.id, json!(null)).await;
     for _ in 0..5 {
         assert!(t.sends(&sub.key).await, "null: no limit");
     }
     t.set_limit(&team.key, &sub.id, json!(49.9999)).await;
-    assert!(!t.sends(&sub.key).await, "below what is spent");
+    assert!(!t.sends(&sub.key).await, "a limit below the amount spent");
     t.set_limit(&team.key, &sub.id, json!(50)).await;
-    assert!(!t.sends(&sub.key).await, "just what is spent");
+    assert!(!t.sends(&sub.key).await, "a limit equal to the amount spent");
     t.set_limit(&team.key, &sub.id, json!(50.0001)).await;
-    assert!(t.sends(&sub.key).await, "a ten-thousandth of a cent above");
+    assert!(
+        t.sends(&sub.key).await,
+        "a limit of a ten-thousandth of a cent above the amount spent"
+    );
 }
 
 #[db_test]
@@ -152,7 +154,7 @@ async fn free_messages_are_not_blocked_by_limit_or_balance(t: &TestApp) {
     assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry").await, 0);
 }
 
-/// A send that is in progress when the key is revoked is refused too.
+/// Even a send that is in progress when its key is revoked is refused.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_message_is_accepted_after_its_key_was_revoked(t: &Arc<TestApp>) {
@@ -172,7 +174,7 @@ async fn no_message_is_accepted_after_its_key_was_revoked(t: &Arc<TestApp>) {
 
     let mut accepted = 0;
     for answer in answers {
-        let answer = answer.expect("an answer");
+        let answer = answer.expect("a response");
         match answer.codes()[..] {
             ["UNAUTHENTICATED"] => {}
             _ => accepted += i64::from(answer.refusals().is_empty()),

@@ -16,13 +16,13 @@ use crate::harness::{Answer, TestApp};
 
 const MICROS_PER_CENT: i64 = 10_000;
 
-/// Asserts that one of several concurrent repeats of a message was accepted and charged, and that
-/// the others returned that message.
+/// Asserts that one of several concurrent repeats of a message was accepted and charged, and that the other responses
+/// contain that message.
 async fn assert_charged_once(t: &TestApp, answers: Vec<Result<Answer, JoinError>>) {
     let mut first = 0;
     let mut ids = BTreeSet::new();
     for answer in answers {
-        let answer = answer.expect("an answer");
+        let answer = answer.expect("a response");
         let payload = &answer.data()["sendMessage"];
         first += i64::from(payload["replayed"] == false);
         ids.insert(payload["message"]["id"].to_string());

@@ -1,5 +1,5 @@
-//! Money is exact under any race: many senders, several processes on one database, all kinds of
-//! movements at once. A planted fault in one statement shows that each proof fails when it should.
+//! Balances and totals are exact under concurrency: many senders, several processes on one database, all kinds of
+//! charges and refunds at once. A fault planted in one statement shows that each check fails when it should.
 
 use std::{
     sync::{
@@ -21,8 +21,8 @@ use crate::harness::{Answer, Apps, Setup, Sqlite, TestApp, TestSubAccount, TestT
 
 const SENDERS: usize = 8;
 
-/// All processes send at once, one message at a time or in bursts, until the limits of several
-/// sub-accounts are reached. Returns what is wrong.
+/// All processes send at once, one message at a time or in bursts, until several sub-accounts reach their limits.
+/// Returns an error that describes what is wrong.
 async fn send_dry(processes: &[Arc<TestApp>], is_burst: bool) -> Result<(), String> {
     let t = &processes[0];
     let price = 3 * MICROS_PER_CENT;
@@ -49,7 +49,7 @@ async fn send_dry(processes: &[Arc<TestApp>], is_burst: bool) -> Result<(), Stri
         }
         spent += expected * price;
     }
-    // Sends alone never leave a team with the same balance twice.
+    // Without refunds, each send lowers the balance, so a team never has the same balance twice.
     let repeated = t
         .number(
             "SELECT COUNT(*) FROM (SELECT 1 FROM ledger_entry WHERE kind = 'CHARGE' \
@@ -90,11 +90,11 @@ async fn a_limit_holds_across_processes(t: &Arc<TestApp>, #[values(false, true)]
     assert_eq!(send_dry(&processes, is_burst).await, Ok(()));
 }
 
-/// The program's statements with one fault.
+/// The program's statements with one planted fault.
 fn planted(backend: DbBackend, plant: &str) -> Statements {
     let texts = Statements::of(backend);
     let swap = |text: &'static str, from: &str, to: &str| -> &'static str {
-        assert!(text.contains(from), "{from} is not there to be swapped");
+        assert!(text.contains(from), "{from} is not in the statement");
         text.replacen(from, to, 1).leak()
     };
     match plant {
@@ -150,7 +150,7 @@ async fn the_test_above_fails_with_a_planted_fault(apps: &Apps, #[case] plant: &
     let t = apps.start_with(setup.clone()).await;
     let processes = t.processes(setup).await;
 
-    // One race may end well by chance, twenty do not.
+    // A single race may miss the fault by chance; twenty races do not.
     for _ in 0..20 {
         if let Err(found) = send_dry(&processes, is_burst).await {
             // The fault must be found in the amounts: the planted statement itself succeeds.
@@ -161,7 +161,7 @@ async fn the_test_above_fails_with_a_planted_fault(apps: &Apps, #[case] plant: &
     panic!("{plant}: nothing was found");
 }
 
-/// Without the guard in the statement, the unique index still refuses a second refund.
+/// Even without the condition in the statement, the unique index refuses a second refund of a message.
 #[db_test]
 async fn a_message_is_refunded_once(apps: &Apps, #[values(false, true)] is_planted: bool) {
     let backend = if apps.database == Sqlite { DbBackend::Sqlite } else { DbBackend::Postgres };
@@ -210,8 +210,8 @@ async fn concurrent_repeats_over_several_processes_charge_once(t: &Arc<TestApp>)
     assert_charged_once(&processes[0], answers).await;
 }
 
-/// Holds in every snapshot, while two processes send, refund, top up and change limits, keys and
-/// statuses. `TOLLGATE_BANK_SECONDS` sets the duration.
+/// The sums are equal in every snapshot while two processes send, refund, top up, and change limits, keys and statuses.
+/// `TOLLGATE_BANK_SECONDS` sets the duration.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deposits_equal_balances_plus_spending_at_every_moment(t: &Arc<TestApp>) {
@@ -254,7 +254,7 @@ async fn deposits_equal_balances_plus_spending_at_every_moment(t: &Arc<TestApp>)
         })
     };
     for task in tasks {
-        task.await.expect("no mover breaks off");
+        task.await.expect("no task panics");
     }
     is_over.store(true, Ordering::Relaxed);
     let snapshots = reader.await.expect("the totals always agree");
@@ -264,8 +264,8 @@ async fn deposits_equal_balances_plus_spending_at_every_moment(t: &Arc<TestApp>)
     assert_eq!(messages, i64::try_from(accepted.load(Ordering::Relaxed)).expect("a small number"));
 }
 
-/// In one snapshot: deposits less balances less what messages cost, and the sub-accounts' totals
-/// less the cost of their messages.
+/// Two differences in one snapshot: deposits less balances less the cost of messages, and the sub-accounts' totals less
+/// the cost of their messages.
 const DEVIATION: &str = "SELECT CAST( \
      ABS((SELECT SUM(amount_micros) FROM ledger_entry WHERE kind IN ('TOP_UP', 'ADJUSTMENT')) \
        - (SELECT SUM(balance_micros) FROM team) \
@@ -274,7 +274,7 @@ const DEVIATION: &str = "SELECT CAST( \
        - (SELECT COALESCE(SUM(cost_micros), 0) FROM message m JOIN account a ON a.id = m.account_id \
           WHERE refunded_at IS NULL AND a.is_sub_account)) AS BIGINT)";
 
-/// One random movement or change.
+/// Makes one random payment or change of settings.
 async fn move_money(
     t: &TestApp,
     team: &TestTeam,

@@ -1,4 +1,4 @@
-//! The reconciliation (`tollgate audit`) finds every planted contradiction.
+//! The reconciliation (`tollgate reconcile`) finds every planted drift.
 
 use chrono::TimeDelta;
 use db_test::db_test;

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::MICROS_PER_CENT;
 use crate::harness::TestApp;
 
-/// The total decreases too, so a limit may unblock.
+/// A refund also decreases the total spent, which may unblock an account at its limit.
 #[db_test]
 async fn a_failed_message_is_refunded_once_and_in_full(t: &TestApp) {
     t.set_sms_price(10 * MICROS_PER_CENT).await;
@@ -45,7 +45,7 @@ async fn a_failed_message_is_refunded_once_and_in_full(t: &TestApp) {
     assert!(t.sends(&sub.key).await);
 }
 
-/// A unique index refuses it, whatever the program does.
+/// A unique index refuses a second charge or refund, even if the program tries to write one.
 #[db_test]
 async fn the_database_refuses_a_second_charge_or_refund_of_a_message(t: &TestApp) {
     let team = t.team(100).await;
@@ -80,7 +80,7 @@ async fn concurrent_workers_refund_each_message_once(t: &TestApp) {
         tokio::spawn(async move { tollgate::worker::deliver_due(&app).await })
     });
     for settled in join_all(workers).await {
-        settled.expect("the worker ends").expect("the worker settles");
+        settled.expect("the worker ends").expect("the messages are settled");
     }
 
     assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'REFUND'").await, 10);
@@ -96,7 +96,7 @@ async fn a_top_up_leaves_room_for_pending_refunds_below_the_maximum_balance(t: &
     let refused = t.top_up(&team, json!(0.83), "refill").await;
     assert_eq!(refused.refusals(), ["AMOUNT_INVALID"]);
     assert_eq!(t.everything().await, before);
-    // Also if nearly the whole balance was spent on the waiting message.
+    // The maximum balance applies even if nearly all of it was spent on a waiting message.
     t.set_sms_price(1_000_000_000_000_000).await;
     let rich = t.team(100_000_000_000).await;
     t.send(&rich.key, json!({ "to": "+15005550001", "text": "Hi" })).await;

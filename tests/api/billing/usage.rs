@@ -65,7 +65,7 @@ async fn start(t: &TestApp) -> (TestTeam, TestSubAccount) {
     (team, sub)
 }
 
-/// Dimensions that are not selected are null.
+/// Dimensions by which usage is not grouped are null in each bucket.
 #[db_test]
 async fn usage_is_grouped_by_each_combination_of_dimensions(t: &TestApp) {
     let (_, sub) = start(t).await;
@@ -137,7 +137,7 @@ async fn usage_is_grouped_by_each_combination_of_dimensions(t: &TestApp) {
     }
 }
 
-/// Both days of a range are included, in UTC.
+/// The first and the last day of a range are included. Days are in UTC.
 #[db_test]
 async fn usage_covers_this_month_unless_a_range_is_given(t: &TestApp) {
     let (_, sub) = start(t).await;
@@ -181,7 +181,7 @@ async fn usage_covers_this_month_unless_a_range_is_given(t: &TestApp) {
     assert_eq!(found["buckets"], json!(months));
 }
 
-/// So `spent` of a day may be negative, and past days do not change.
+/// Because refunds count on their own day, the `spent` of a day may be negative, and past days do not change.
 #[db_test]
 async fn a_refund_counts_on_its_own_day(t: &TestApp) {
     let (_, sub) = start(t).await;
@@ -319,8 +319,7 @@ async fn a_reversed_or_too_long_range_of_usage_is_refused(t: &TestApp) {
     }
 }
 
-/// Gives each sub-account usage on `days` days in as many countries as make the wanted number of
-/// buckets.
+/// Adds usage to each sub-account: one row for each of this many days and countries.
 async fn add_days(t: &TestApp, days: usize, countries: usize) {
     let (day, now) = match t.app.db.backend() {
         DbBackend::Postgres => ("DATE '2026-01-01' + CAST(d.i AS integer)", "now()"),
@@ -340,8 +339,8 @@ async fn add_days(t: &TestApp, days: usize, countries: usize) {
     .await;
 }
 
-/// The limit is for all accounts of a page together. Fields of buckets and several `usage` fields
-/// make the query too large.
+/// The limit applies to all accounts of a page in total. Selecting fields of buckets, or several `usage` fields, makes
+/// the query too large.
 #[db_test]
 async fn the_usage_buckets_of_one_request_are_limited(t: &TestApp) {
     let (team, first) = start(t).await;
@@ -397,7 +396,7 @@ async fn the_usage_buckets_of_one_request_are_limited(t: &TestApp) {
     ))
     .await;
     let refused = t.ask(&team.key, &list("{ buckets { day } }")).await;
-    assert_eq!(refused.codes(), ["BAD_USER_INPUT"; 2], "one of each account");
+    assert_eq!(refused.codes(), ["BAD_USER_INPUT"; 2], "one error for each account");
     let message = refused.body["errors"][0]["message"].as_str().expect("a message");
     assert!(message.contains("10000 buckets") && message.contains("shorter range"), "{message}");
     let own = format!("{{ account {{ usage({range}) {{ buckets {{ day }} }} }} }}");

@@ -1,4 +1,4 @@
-//! What a command reports if PostgreSQL refuses its login or if the schema is not current.
+//! Errors of commands if PostgreSQL refuses their login or if the schema is not current.
 
 use db_test::db_test;
 
@@ -61,7 +61,7 @@ async fn what_postgresql_refuses_to_a_login_is_reported_and_nothing_changes(t: &
     ] {
         let error = refusal(&mine, command);
         assert!(error.contains(denied), "{command:?}: {error}");
-        assert!(error.contains("or grant it the right"), "{command:?}: {error}");
+        assert!(error.contains("or grant it the missing privilege"), "{command:?}: {error}");
     }
     t.execute(&format!("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {login}")).await;
     let error = refusal(&mine, &["team", "create", "--name", "Another"]);
@@ -72,7 +72,7 @@ async fn what_postgresql_refuses_to_a_login_is_reported_and_nothing_changes(t: &
     let missing = url("a-password", &address.replacen(name, "nowhere", 1));
     let error = refusal(&missing, &["team", "list"]);
     assert!(error.contains(&format!("PostgreSQL at {server} has no database nowhere")), "{error}");
-    // Only the tests' own server is known to ask this login for its password.
+    // Only the PostgreSQL server that the tests start is known to require a password from this login.
     if std::env::var_os("TEST_DATABASE_URL").is_none() {
         t.execute(&format!("GRANT {} TO {login}", harness::PASSWORD_ROLE)).await;
         let error = refusal(&url("wrong", address), &["team", "list"]);

@@ -11,7 +11,7 @@ use crate::harness::TestApp;
 const PRICES: &str = "channel,prefix,country,price_cents";
 const NUMBERS: &str = "number,country,type,capabilities,upfront_cents,monthly_cents";
 
-/// Imports a file that is refused and returns the error.
+/// Imports a file that must be refused, and returns the error.
 #[track_caller]
 fn refused(url: &str, command: &[&str], file: &Path) -> String {
     let file = file.to_str().expect("a path");
@@ -20,7 +20,7 @@ fn refused(url: &str, command: &[&str], file: &Path) -> String {
     String::from_utf8(stderr).expect("text")
 }
 
-/// Lines are counted as an editor counts them, and long cells are not repeated in the message.
+/// Lines are counted as in an editor. The error does not repeat long cells.
 #[db_test(sqlite)]
 async fn a_file_that_is_not_a_valid_list_is_refused_with_the_line(t: &TestApp) {
     let team = t.team(0).await;
@@ -152,7 +152,7 @@ async fn a_file_that_is_too_large_or_has_too_many_rows_is_refused(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// Duplicates count too. Within the limit, the rules of contacts apply.
+/// Duplicate lines count towards the limit. Within the limit, the rules for contacts apply.
 #[db_test(sqlite)]
 async fn a_cell_has_at_most_100_lines(t: &TestApp) {
     let team = t.team(0).await;
@@ -192,7 +192,7 @@ async fn a_cell_has_at_most_100_lines(t: &TestApp) {
     assert_eq!(contacts.data()["contacts"]["nodes"], json!([{ "tags": ["b"] }, { "tags": ["a"] }]));
 }
 
-/// The import leaves one entry in the audit log.
+/// An import leaves one entry in the audit log, however many statements it needs.
 #[db_test]
 async fn a_list_longer_than_one_statement_is_imported_whole(t: &TestApp) {
     let folder = tempfile::tempdir().expect("a folder");

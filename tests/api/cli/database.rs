@@ -72,7 +72,7 @@ fn commands_that_need_an_existing_database_do_not_create_one() {
         assert!(!path.exists(), "{arguments:?} made a database");
     }
 
-    // A file that is something else is not made a database either.
+    // An empty file is not turned into a database either.
     std::fs::write(&path, "").expect("the file is written");
     for arguments in commands {
         let (code, error) = failure(&run_in(folder.path(), arguments));
@@ -109,7 +109,7 @@ async fn a_database_of_another_program_is_refused_and_unchanged() {
         &["migrate"],
     ] {
         let (code, error) = failure(&tollgate(&url, command));
-        let said = format!("{} is a database of another program", file.display());
+        let said = format!("{} belongs to another program", file.display());
         assert!(code == Some(2) && error.contains(&said), "{command:?}: {error}");
     }
     assert_eq!(std::fs::read(&file).expect("the file"), before);
@@ -147,7 +147,7 @@ async fn a_database_server_that_cannot_be_reached_is_named(t: &TestApp) {
     assert!(!error.contains("secret"), "{error}");
 }
 
-/// It is private and overwrites no file.
+/// A backup is readable only by its owner and overwrites no file.
 #[db_test]
 async fn a_backup_made_while_messages_are_sent_agrees_with_its_ledger(
     t: &Arc<TestApp>,

@@ -42,7 +42,7 @@ async fn a_price_import_is_previewed_and_done_with_commit(t: &TestApp) {
             "line 2: \"us\" is not a country code",
         ),
         ("channel,prefix,country,price_cents\nSMS,1,US,-1\n", "line 2: price_cents"),
-        ("channel,prefix,country,price_cents\nSMS,1,US,0.00001\n", "more than four decimals"),
+        ("channel,prefix,country,price_cents\nSMS,1,US,0.00001\n", "more than four decimal places"),
         (
             "channel,prefix,country,price_cents\nSMS,1,US,1\nSMS,1,US,2\n",
             "line 3: duplicate channel and prefix (first on line 2)",
@@ -78,7 +78,7 @@ async fn a_price_import_is_previewed_and_done_with_commit(t: &TestApp) {
     assert_eq!(sent.refusals(), ["NO_PRICE"]);
 }
 
-/// The list shows which account has which number.
+/// The list of phone numbers shows which account has which number.
 #[db_test]
 async fn a_phone_number_import_is_previewed_and_done_with_commit(t: &TestApp) {
     const HEADER: &str = "number,country,type,capabilities,upfront_cents,monthly_cents\n";
@@ -158,7 +158,7 @@ async fn a_phone_number_import_is_previewed_and_done_with_commit(t: &TestApp) {
     assert_eq!(balance.data()["balance"]["balance"], 500);
 
     for (number, said) in [
-        ("+12025550101", "its account keeps it until it releases it"),
+        ("+12025550101", "its account keeps the number until releasing it"),
         ("+1 202 555 0102", "+12025550102 was removed from the inventory."),
     ] {
         let withdrawn = stdout(&tollgate(&t.url, &["number", "withdraw", number]));
@@ -179,7 +179,7 @@ async fn a_phone_number_import_is_previewed_and_done_with_commit(t: &TestApp) {
     assert_eq!(bought.refusals(), [""; 0]);
 }
 
-/// A refused row does not affect the others.
+/// A refused row does not affect the other rows.
 #[db_test]
 async fn contacts_are_imported_with_a_verdict_per_row_and_exported(t: &TestApp) {
     let team = t.team(0).await;
@@ -261,7 +261,7 @@ async fn contacts_are_imported_with_a_verdict_per_row_and_exported(t: &TestApp) 
     assert_eq!(t.everything().await, before);
 }
 
-/// The JSON library would parse each level with a fresh recursion limit.
+/// Without a check before parsing, the JSON library would parse each level of nesting with a fresh recursion limit.
 #[db_test]
 async fn nested_json_in_a_cell_does_not_crash_the_program(t: &TestApp) {
     let team = t.team(0).await;

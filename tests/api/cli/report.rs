@@ -1,4 +1,4 @@
-//! Commands that only print: the usage export, the audit of balances and totals, the schema.
+//! Commands that only print: the usage export, the reconciliation, the schema.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -67,13 +67,13 @@ async fn the_audit_exits_with_0_if_clean_and_1_if_it_finds_contradictions(t: &Te
     assert!(stdout(&clean).contains("Clean"));
     t.execute("UPDATE team SET balance_micros = balance_micros + 1").await;
     let drift = tollgate(&t.url, &["reconcile", "--json"]);
-    // The former name of the command.
+    // `audit` is the former name of the command.
     let said = tollgate(&t.url, &["audit"]);
     t.execute("UPDATE team SET balance_micros = balance_micros - 1").await;
 
     assert_eq!((drift.status.code(), said.status.code()), (Some(1), Some(1)));
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
-    let fault = "its balance is stored as 999.1701 cents ($9.991701), its ledger sums to 999.17 cents ($9.9917).";
+    let fault = "its stored balance is 999.1701 cents ($9.991701), but its ledger entries add up to 999.17 cents ($9.9917).";
     assert!(said.contains(&format!("\nDRIFT: team {}: {fault}\n", team.id)), "{said}");
     let report: Value = String::from_utf8_lossy(&drift.stdout).parse().expect("one JSON object");
     assert_eq!(
@@ -81,7 +81,7 @@ async fn the_audit_exits_with_0_if_clean_and_1_if_it_finds_contradictions(t: &Te
         json!({
             "clean": false, "teams": 1, "accounts": 1, "ledgerEntries": 2,
             "drifts": [{
-                "check": "a team's balance is the sum of its ledger", "id": team.id,
+                "check": "a team's balance is the sum of its ledger entries", "id": team.id,
                 "storedMicros": 9_991_701, "ledgerMicros": 9_991_700,
             }],
         })
@@ -116,11 +116,11 @@ async fn output_that_cannot_be_written_is_an_error() {
     let started: Value = line.parse().expect("one JSON object");
     let url = text(&started["url"]);
     let host = url.trim_start_matches("http://").trim_end_matches("/graphql");
-    let mut stream = TcpStream::connect(host).expect("it listens");
+    let mut stream = TcpStream::connect(host).expect("the server listens");
     stream
         .write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         .expect("it is sent");
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
+    stream.read_to_string(&mut answer).expect("a response");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }

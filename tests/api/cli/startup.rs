@@ -9,10 +9,10 @@ use std::{
 use super::{demo, failure, stdout, tollgate};
 use crate::harness::{Running, text};
 
-/// The status that the sandbox's inbound hook answers without a key.
+/// The HTTP status of a request to the sandbox's inbound hook without a key.
 fn status_of_inbound(url: &str) -> String {
     let host = url.trim_start_matches("http://").split('/').next().expect("a host");
-    let mut stream = TcpStream::connect(host).expect("it listens");
+    let mut stream = TcpStream::connect(host).expect("the server listens");
     let request = format!(
         "POST /sandbox/inbound HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
     );
@@ -22,7 +22,7 @@ fn status_of_inbound(url: &str) -> String {
     answer.split(' ').nth(1).expect("a status").to_owned()
 }
 
-/// It refuses other data and a folder that another process serves.
+/// The demo refuses to start on other data, or in a folder that another process serves.
 #[tokio::test]
 async fn the_demo_restarts_on_its_own_data_with_fresh_keys() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -30,7 +30,11 @@ async fn the_demo_restarts_on_its_own_data_with_fresh_keys() {
 
     let (first, started) = demo(folder.path());
     assert!(text(&started["url"]).starts_with("http://127.0.0.1:"));
-    assert_eq!(status_of_inbound(&text(&started["url"])), "401", "the sandbox's hook wants a key");
+    assert_eq!(
+        status_of_inbound(&text(&started["url"])),
+        "401",
+        "the sandbox's hook requires a key"
+    );
     let second = tollgate(&url, &["serve", "--listen", "127.0.0.1:0"]);
     assert!(failure(&second).1.contains("served by another process"));
     let keys = started["keys"].as_object().expect("keys").clone();
@@ -112,7 +116,7 @@ fn a_cors_origin_that_no_browser_sends_is_refused_with_the_reason() {
     assert!(!file.exists());
 }
 
-/// A demo on a loopback address logs none.
+/// A demo on a loopback address logs no warning.
 #[test]
 fn a_demo_that_other_machines_can_reach_logs_a_warning() {
     for (listen, is_reached) in [("0.0.0.0:0", true), ("127.0.0.1:0", false), ("[::1]:0", false)] {
@@ -128,7 +132,7 @@ fn a_demo_that_other_machines_can_reach_logs_a_warning() {
         BufReader::new(stdout).read_line(&mut line).expect("a line");
         let said = std::fs::read_to_string(&log).expect("the log");
         if line.is_empty() && listen.starts_with('[') {
-            // This machine has no IPv6.
+            // The test accepts this error, because the machine may have no IPv6.
             assert!(said.contains("cannot listen"), "{said}");
             continue;
         }

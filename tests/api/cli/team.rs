@@ -1,4 +1,4 @@
-//! Commands on teams and keys, their entries in the audit log, and refused commands.
+//! Commands that manage teams and keys, their entries in the audit log, and refused commands.
 
 use std::{process::Output, time::Duration};
 
@@ -55,7 +55,7 @@ async fn teams_and_keys_created_on_the_command_line_work_over_the_api(t: &TestAp
     tokio::time::timeout(Duration::from_secs(10), revoked).await.expect("the key ends");
 }
 
-/// The entries have no key and no request id.
+/// The audit log entries of commands have no key and no request id.
 #[db_test]
 async fn commands_leave_audit_log_entries_when_done_and_when_refused(t: &TestApp) {
     let nobody = "019a0000-0000-7000-8000-000000000000";
@@ -176,7 +176,7 @@ async fn a_refused_command_reports_the_reason_exits_with_2_and_changes_nothing(t
             vec!["team", "top-up", "x", "--amount", "1"],
             "\"x\" is not a valid id (a UUID; see tollgate team list)",
         ),
-        (vec!["team", "top-up", &team.id, "--amount=-1"], "more than 0"),
+        (vec!["team", "top-up", &team.id, "--amount=-1"], "greater than 0"),
         (vec!["key", "create", "--team", nobody], "No team has this id"),
         (vec!["key", "list", "--team", nobody], "No team has this id"),
         (vec!["key", "create", "--operator", "--test"], "cannot be used with"),

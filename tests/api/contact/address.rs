@@ -1,5 +1,5 @@
-//! The addresses of a contact: one primary address per channel, at least one address, each in one
-//! contact only. And merging two contacts.
+//! The addresses of a contact: one primary address per channel, at least one address, each in one contact only. Also
+//! merging two contacts.
 
 use db_test::db_test;
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ async fn merge(t: &TestApp, key: &str, keep: &str, merge: &str) -> Answer {
     t.ask_with(key, &query, json!({ "input": { "keepId": keep, "mergeId": merge } })).await
 }
 
-/// The addresses in an answer. A star marks a primary one.
+/// The addresses in a response. A star marks a primary one.
 #[track_caller]
 fn addresses(answer: &Answer) -> Vec<String> {
     let data = answer.data().as_object().expect("an object of root fields");
@@ -51,7 +51,7 @@ fn addresses(answer: &Answer) -> Vec<String> {
     shown.collect()
 }
 
-/// This holds whatever is added, changed or removed.
+/// Adding, changing or removing addresses leaves exactly one primary address on each channel.
 #[db_test]
 async fn exactly_one_address_per_channel_is_primary(t: &TestApp) {
     let team = t.team(0).await;
@@ -158,7 +158,7 @@ async fn a_merge_moves_addresses_and_tags(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// This holds whatever the order of the addresses.
+/// The order of the addresses in the two requests does not matter.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_concurrent_contacts_with_the_same_addresses_one_is_created(t: &TestApp) {

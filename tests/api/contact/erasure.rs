@@ -22,8 +22,8 @@ async fn messages(t: &TestApp, key: &str) -> Value {
     t.ask(key, query).await.data()["messages"]["nodes"].clone()
 }
 
-/// Messages to the person keep cost, status and idempotency key. Other messages, and those of other
-/// accounts to the same address, are unchanged.
+/// Messages to the person keep their cost, status and idempotency key. Other messages, and other accounts' messages to
+/// the same address, do not change.
 #[db_test]
 async fn an_erasure_removes_personal_data_and_keeps_the_charges(t: &TestApp) {
     t.set_sms_price(10_000).await;
@@ -98,7 +98,7 @@ async fn an_erasure_removes_personal_data_and_keeps_the_charges(t: &TestApp) {
     assert_ne!(again, id, "the address is free again");
 }
 
-/// This holds in both environments, until the message is submitted. Nothing is erased partially.
+/// LIVE and TEST messages prevent the erasure until they are submitted. A refused erasure erases nothing.
 #[db_test]
 async fn a_waiting_message_prevents_the_erasure(t: &TestApp) {
     let team = t.team(1000).await;
@@ -123,7 +123,7 @@ async fn a_waiting_message_prevents_the_erasure(t: &TestApp) {
     assert_eq!(erased.data()["deleteContact"]["messagesErased"], 3);
 }
 
-/// Until then, the contact receives no messages and cannot be changed.
+/// Until the erasure is repeated, the contact receives no messages and cannot be changed.
 #[db_test]
 async fn an_interrupted_erasure_is_completed_by_a_repeat(t: &TestApp) {
     let team = t.team(10_000).await;
@@ -228,7 +228,7 @@ async fn a_later_delivery_report_restores_no_personal_data(t: &TestApp) {
     assert_eq!((&message["errorMessage"], &message["to"]), (&json!(null), &json!(null)));
 }
 
-/// It also finds the first and the last message.
+/// The erasure also finds the contact's first and last message.
 #[db_test]
 async fn an_erasure_in_several_steps_finds_all_messages(t: &TestApp, database: Database) {
     let team = t.team(1000).await;
@@ -269,7 +269,7 @@ async fn an_erasure_in_several_steps_finds_all_messages(t: &TestApp, database: D
     assert_eq!(t.number("SELECT COUNT(*) FROM message WHERE text = 'Hello'").await, 19_996);
 }
 
-/// A main account cannot erase its sub-account's contact either.
+/// Not even the main account can erase a contact of its sub-account.
 #[db_test]
 async fn a_contact_of_another_account_is_not_found(t: &TestApp) {
     let team = t.team(1000).await;
@@ -296,7 +296,7 @@ fn found(folder: &Path, words: &[String]) -> Vec<String> {
     words.iter().filter(is_found).cloned().collect()
 }
 
-/// Shortly after the answer, while the server runs and after it stopped.
+/// The data is gone from the files shortly after the response, while the server runs and after it has stopped.
 #[db_test(sqlite)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn erased_data_is_gone_from_the_database_files(t: &TestApp) {
@@ -359,10 +359,10 @@ async fn the_write_ahead_log_is_emptied_when_no_reader_or_writer_needs_it(t: &Te
     // This statement makes the reader use the log.
     sea_orm::ConnectionTrait::execute_unprepared(&reading, "SELECT COUNT(*) FROM team")
         .await
-        .expect("it reads");
+        .expect("the read succeeds");
     assert!(!t.app.db.empty_log().await.expect("it is tried"));
     assert!(bytes() > 0);
-    // The reader's snapshot is now older than the newest write.
+    // The reader's snapshot is now older than the newest change.
     t.team(0).await;
     assert!(!t.app.db.empty_log().await.expect("it is tried"));
     assert!(bytes() > 0);

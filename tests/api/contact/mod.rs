@@ -132,7 +132,7 @@ async fn a_contact_that_is_not_valid_is_refused_and_not_created(t: &TestApp) {
     assert_eq!(t.create_contact(&key, whole).await.refusals(), [""; 0]);
 }
 
-/// Input that is not valid changes nothing.
+/// An update with input that is not valid changes nothing.
 #[db_test]
 async fn an_update_keeps_omitted_fields_and_clears_null_ones(t: &TestApp) {
     let (_, [_, key]) = t.main_and_sub_keys().await;
@@ -182,7 +182,7 @@ async fn an_update_keeps_omitted_fields_and_clears_null_ones(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// Filters are: an address in any notation, all of several tags, any of several channels.
+/// The filters are: an address in any notation, all of several tags, any of several channels.
 #[db_test]
 async fn contacts_are_filtered_by_name_address_tags_and_channels(t: &TestApp) {
     let (_, [key, sub_key]) = t.main_and_sub_keys().await;
@@ -253,7 +253,7 @@ async fn a_list_of_contacts_costs_four_statements_whatever_its_length(t: &TestAp
         let statements = t.statements() - start;
 
         assert_eq!(answer.data()["contacts"]["nodes"].as_array().map(Vec::len), Some(count));
-        // The key, the page, the addresses of all its contacts, their tags.
+        // One statement each for the key, the page, the addresses of all its contacts, and their tags.
         assert_eq!(statements, 4, "for {count} contacts");
     }
 }
@@ -307,7 +307,7 @@ async fn only_a_live_key_that_is_not_revoked_changes_contacts(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// The limit is lower for text and tags. The end cursor leads to the next page.
+/// The limit is lower when searching by text or several tags. The end cursor leads to the next page.
 #[db_test]
 async fn a_contact_search_reads_a_limited_number_of_contacts_per_page(t: &TestApp) {
     let team = t.team(1_000).await;

@@ -1,5 +1,4 @@
-//! The files of an SQLite database are private, whatever the umask, and files of others are not
-//! touched.
+//! The files of an SQLite database are private, whatever the umask, and other files are not changed.
 
 use std::{
     fs::{self, File},
@@ -71,7 +70,7 @@ fn serve(url: &str) -> Output {
     command.env("DATABASE_URL", url).output().expect("the program starts")
 }
 
-/// It is neither followed nor emptied.
+/// A link is not followed, and a file that is not a lock file is not emptied.
 #[test]
 fn a_lock_file_that_is_a_link_or_not_a_file_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -99,7 +98,7 @@ fn a_lock_file_that_is_a_link_or_not_a_file_is_refused() {
     }
 }
 
-/// A lock file keeps its content.
+/// The server does not change the content of an existing lock file.
 #[test]
 fn a_database_that_others_can_read_is_served_with_a_warning() {
     let folder = tempfile::tempdir().expect("a folder");

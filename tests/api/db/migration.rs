@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::harness::{Apps, Setup, Sqlite, TestApp};
 
-/// The rows are written by SQL, without the program.
+/// The forbidden rows are written with SQL, so the program does not check them.
 #[db_test]
 async fn constraints_refuse_rows_that_break_the_rules(t: &TestApp) {
     let team = t.team(1000).await;
@@ -104,7 +104,7 @@ async fn constraints_refuse_rows_that_break_the_rules(t: &TestApp) {
         "INSERT INTO account SELECT team_id, team_id, FALSE, name, status, NULL, NULL, NULL, 0, NULL, NULL, TRUE, '', created_at, updated_at, NULL, NULL, NULL, 0, 0, NULL, NULL, 0 FROM account WHERE NOT is_sub_account",
     ] {
         let done = t.app.db.write.execute_unprepared(forbidden).await;
-        assert!(done.is_err(), "the database took: {forbidden}");
+        assert!(done.is_err(), "the database accepted: {forbidden}");
     }
 
     assert_eq!(t.everything().await, before);
@@ -127,7 +127,7 @@ async fn all_migrations_run_down_and_up_again(apps: &Apps) {
     assert!(t.app.db.is_current().await.expect("the database answers"));
 }
 
-/// It works while connections are open, and changes no amount.
+/// The migration works while connections are open, and changes no amount.
 #[db_test]
 async fn the_migration_of_statuses_keeps_existing_messages(apps: &Apps) {
     let t = apps.start_with(Setup::of_owner()).await;
@@ -155,7 +155,7 @@ async fn the_migration_of_statuses_keeps_existing_messages(apps: &Apps) {
     }
 }
 
-/// Balances and totals stay true, and usage remains readable for an older program.
+/// Balances and totals stay correct, and an older version of the program can still read the usage.
 #[db_test]
 async fn migrating_down_turns_number_fees_into_corrections(apps: &Apps) {
     let t = apps.start_with(Setup::of_owner()).await;
@@ -170,7 +170,10 @@ async fn migrating_down_turns_number_fees_into_corrections(apps: &Apps) {
     assert_eq!(t.number(corrections).await, 1);
     assert_eq!(t.number("SELECT COUNT(*) FROM usage_day").await, 1);
     let change = "UPDATE ledger_entry SET note = 'x'";
-    assert!(t.app.db.write.execute_unprepared(change).await.is_err(), "it is append-only still");
+    assert!(
+        t.app.db.write.execute_unprepared(change).await.is_err(),
+        "the ledger is still append-only"
+    );
     t.app.db.migrate().await.expect("the migration runs up again");
 }
 
@@ -220,7 +223,7 @@ async fn two_processes_that_migrate_at_once_take_turns(apps: &Apps) {
     assert!(t.app.db.is_current().await.expect("the database answers"));
 }
 
-/// Types and nullability are the same too.
+/// The columns also have the same types and nullability.
 #[db_test]
 async fn entities_and_tables_have_the_same_columns(t: &TestApp) {
     compare::<entity::team::Entity>(t).await;
@@ -345,7 +348,7 @@ async fn schema_of(t: &TestApp) -> Vec<String> {
     rows.expect("the query runs").iter().map(|row| row.try_get("", "name").expect("text")).collect()
 }
 
-/// An address stays as it is if its contact already has the normalized one.
+/// A stored address stays unchanged if its contact already has the normalized one.
 #[db_test]
 async fn stored_email_addresses_are_normalized(apps: &Apps) {
     let t = apps.start_with(Setup::of_owner()).await;
@@ -381,7 +384,7 @@ async fn stored_email_addresses_are_normalized(apps: &Apps) {
     found.reverse();
     assert_eq!(found, stored.map(|(_, new)| new));
 
-    // Messages to the old spelling belong to the person, who is found by the new one.
+    // Messages to the old spelling belong to the contact, which is found by the new spelling.
     let search = "{ contacts(filter: { search: \"eve@xn--bcher\" }) { nodes { id } } }";
     let eve = t.ask(&team.key, search).await.data()["contacts"]["nodes"][0]["id"].clone();
     let delete = "mutation($id: ID!) { deleteContact(id: $id) { errors { code } } }";

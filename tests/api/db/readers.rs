@@ -1,5 +1,4 @@
-//! The connections that read: how many of them one team and one request use, and what happens to
-//! abandoned reads.
+//! Read connections: how many of them one team and one request can use, and what happens to abandoned reads.
 
 use std::{
     sync::{Arc, Mutex},
@@ -19,7 +18,7 @@ use uuid::Uuid;
 
 use crate::harness::{Apps, Setup, TestApp};
 
-/// The number of connections that read.
+/// The number of read connections.
 fn connections(t: &TestApp) -> usize {
     if t.app.db.backend() == DbBackend::Postgres { 8 } else { 4 }
 }
@@ -37,15 +36,15 @@ fn request(app: &App) -> App {
 }
 
 async fn reads(t: &TestApp, readers: &Readers) {
-    readers.query_one_raw(statement(t, "SELECT 1")).await.expect("it reads");
+    readers.query_one_raw(statement(t, "SELECT 1")).await.expect("the read succeeds");
 }
 
-/// Reads until all of these connections are used at the same time, each with rows that are not read yet.
+/// Reads until all of these connections are used at the same time, each with rows that have not been read yet.
 macro_rules! held {
     ($t:expr, $readers:expr) => {{
         let t = $t;
         join_all($readers.iter().map(|readers| async move {
-            let mut rows = readers.stream_raw(statement(t, MANY)).await.expect("it reads");
+            let mut rows = readers.stream_raw(statement(t, MANY)).await.expect("the read succeeds");
             rows.next().await.expect("a row").expect("a row");
             rows
         }))
@@ -56,7 +55,7 @@ macro_rules! held {
 const MANY: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n \
                     WHERE i < 1000000) SELECT i FROM n";
 
-/// Other teams are not affected.
+/// The reads of other teams are not affected.
 #[db_test]
 async fn one_team_uses_at_most_half_of_the_connections_that_read(t: &TestApp) {
     let half = connections(t) / 2;
@@ -70,7 +69,7 @@ async fn one_team_uses_at_most_half_of_the_connections_that_read(t: &TestApp) {
         for scope in [team(2), team(3), Scope::All] {
             reads(t, &request(&t.app).read_as(scope)).await;
         }
-        // The server's own work, also for the same team.
+        // The server's own reads are not limited, even for the same team.
         reads(t, &t.app.db.read).await;
         reads(t, &t.app.read_as(team(1))).await;
     };
@@ -83,7 +82,7 @@ async fn one_team_uses_at_most_half_of_the_connections_that_read(t: &TestApp) {
     late.await;
 }
 
-/// A busy team can use the other half.
+/// A busy team can use the other half of the connections.
 #[db_test]
 async fn operators_together_use_at_most_half_of_the_connections_that_read(t: &TestApp) {
     let half = connections(t) / 2;
@@ -102,7 +101,7 @@ async fn operators_together_use_at_most_half_of_the_connections_that_read(t: &Te
     late.await;
 }
 
-/// Another request can use the rest of the team's half.
+/// Another request can use the rest of its team's half.
 #[db_test]
 async fn one_request_uses_at_most_two_connections_that_read(t: &TestApp) {
     let app = request(&t.app);
@@ -125,7 +124,7 @@ async fn one_request_uses_at_most_two_connections_that_read(t: &TestApp) {
 #[db_test]
 async fn writes_of_one_team_wait_for_each_other_and_not_for_other_teams(t: &TestApp) {
     let (hot, other) = (t.team(1_000).await, t.team(1_000).await);
-    // Two are reserved for the worker.
+    // Two connections are reserved for the worker.
     let is_postgres = t.app.db.backend() == DbBackend::Postgres;
     let half = if is_postgres { (connections(t) - 2).div_ceil(2) } else { 1 };
     let scope = Scope::Account {
@@ -201,8 +200,8 @@ async fn an_abandoned_read_ends_soon_and_its_time_counts_for_the_rate(t: &TestAp
     reads(t, &t.app.db.read).await;
 }
 
-/// Waits until the endless statement runs, or no longer runs. On SQLite, it prevents the emptying
-/// of the write-ahead log while it runs.
+/// Waits until the endless statement runs, or no longer runs. While the statement runs, SQLite cannot empty the
+/// write-ahead log.
 async fn is_seen(t: &TestApp, is_expected: bool) {
     loop {
         let is_at_work = if t.app.db.backend() == DbBackend::Postgres {
@@ -237,7 +236,8 @@ fn slowed(sql: &str) -> String {
     sql.replace("FROM \"opt_out\" WHERE", &format!("FROM \"opt_out\" WHERE {slow} AND"))
 }
 
-/// It counts even if the estimate of each request is small. Other teams are not affected.
+/// Read time counts towards the rate limit even if the estimated cost of each request is small. Other teams are not
+/// affected.
 #[db_test]
 async fn the_time_of_reads_counts_for_the_rate_limit(apps: &Apps) {
     let http = tollgate::http::Settings { account_rate: 0, ..Default::default() };
@@ -264,7 +264,7 @@ async fn the_time_of_reads_counts_for_the_rate_limit(apps: &Apps) {
     assert_eq!(t.ask(&sibling, "{ account { name } }").await.codes(), [""; 0]);
 }
 
-/// Each request has its own limit of connections, so they do not block each other.
+/// Each request has its own connection limit, so the requests do not block each other.
 #[db_test]
 async fn lists_of_many_concurrent_clients_are_answered(t: &TestApp) {
     let team = t.team(1_000).await;

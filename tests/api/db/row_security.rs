@@ -1,5 +1,5 @@
-//! Row security on PostgreSQL: a statement returns only the caller's rows, even without a filter.
-//! All tests run with it; these test it alone.
+//! Row security on PostgreSQL: a statement returns only the caller's rows, even without a filter. All tests on
+//! PostgreSQL run with row security; the tests in this file check it separately.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use crate::{
     harness::{Apps, Setup, TestApp, TestSubAccount, TestTeam, text},
 };
 
-/// Tables whose rows only their account sees.
+/// Tables whose rows only their account can see.
 pub const OF_ACCOUNTS: [&str; 8] = [
     "contact",
     "contact_address",
@@ -26,10 +26,10 @@ pub const OF_ACCOUNTS: [&str; 8] = [
     "sender",
     "template",
 ];
-/// Tables with rows of accounts that their team sees.
+/// Tables with rows of accounts that their team can see.
 pub const OF_TEAMS: [&str; 4] = ["api_key", "audit_entry", "ledger_entry", "usage_day"];
 
-/// The tables with rows of teams, and the column by which a scope sees them.
+/// The tables with rows of teams, and the column that row security compares with the caller's scope.
 async fn tenants(t: &TestApp) -> BTreeMap<String, &'static str> {
     let with = async |column: &str| {
         let sql = format!(
@@ -88,7 +88,7 @@ async fn team_with_data(t: &TestApp) -> (TestTeam, [TestSubAccount; 2]) {
     (team, subs)
 }
 
-/// A table or a policy that is not as expected is reported.
+/// The check reports a table or policy that is not as expected.
 #[db_test(postgres)]
 async fn each_table_with_a_team_id_has_its_policy(t: &TestApp) {
     let tables: Vec<String> = tenants(t).await.into_keys().collect();
@@ -106,7 +106,7 @@ async fn each_table_with_a_team_id_has_its_policy(t: &TestApp) {
     t.execute("REVOKE SELECT ON price FROM tollgate_server").await;
     t.execute("ALTER TABLE contact NO FORCE ROW LEVEL SECURITY").await;
     t.execute("DROP POLICY of_server ON message").await;
-    // A policy that allows everything, beside the right ones, instead of one, or for all roles.
+    // A policy that allows everything: in addition to the expected ones, in place of one of them, or for all roles.
     t.execute("CREATE POLICY another ON sender TO tollgate_server USING (true)").await;
     t.execute("ALTER POLICY of_server ON template USING (true)").await;
     t.execute("ALTER POLICY of_system ON opt_out TO PUBLIC").await;
@@ -132,7 +132,7 @@ async fn each_table_with_a_team_id_has_its_policy(t: &TestApp) {
     assert_eq!(row_security::missing(&t.app.db.read).await.expect("the catalogue"), [""; 0]);
 }
 
-/// This holds for each table.
+/// The test covers every table that has rows of teams.
 #[db_test(postgres)]
 async fn a_statement_without_filters_returns_only_the_callers_rows(t: &TestApp) {
     let (own, subs) = team_with_data(t).await;
@@ -156,8 +156,8 @@ async fn a_statement_without_filters_returns_only_the_callers_rows(t: &TestApp) 
             let seen = count(&readers, &format!("SELECT count(*) FROM {table}")).await;
 
             assert_eq!(seen, own, "{table}");
-            assert_eq!(own > 0, id != unknown, "{table} has rows to be seen");
-            assert!(own < all, "{table} has rows that are not");
+            assert_eq!(own > 0, id != unknown, "{table} has visible rows");
+            assert!(own < all, "{table} has hidden rows");
             let others = format!("SELECT count(*) FROM {table} WHERE {column} <> '{id}'");
             assert_eq!(count(&readers, &others).await, 0, "{table}");
         }
@@ -192,7 +192,7 @@ async fn callers_that_share_a_connection_see_only_their_own_rows(t: &TestApp) {
     snapshot.end().await.expect("the snapshot ends");
 }
 
-/// Nor can it widen its own scope by changing its session.
+/// A connection that reads for a caller also cannot widen its scope by changing its session.
 #[db_test(postgres)]
 async fn a_connection_that_reads_for_a_caller_cannot_write(t: &TestApp) {
     let (own, subs) = team_with_data(t).await;
@@ -221,7 +221,7 @@ async fn a_connection_that_reads_for_a_caller_cannot_write(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// It is refused where it is missing or impossible.
+/// `serve --row-security` refuses to start if row security is not set up, and on SQLite.
 #[db_test(postgres)]
 async fn row_security_is_set_up_by_migrate_and_required_by_serve(apps: &Apps) {
     let t = apps.start_with(Setup::of_owner()).await;
@@ -256,8 +256,8 @@ async fn row_security_is_set_up_by_migrate_and_required_by_serve(apps: &Apps) {
     assert_eq!(text(&viewer.data()["viewer"]["role"]), "OPERATOR");
 }
 
-/// A login that owns its database and may create roles is sufficient. The same database can be
-/// served without row security.
+/// A login that owns its database and may create roles is sufficient. The same database can also be served without row
+/// security.
 #[db_test(postgres)]
 async fn row_security_needs_no_superuser(apps: &Apps) {
     let t = apps.start_with(Setup::of_owner()).await;
@@ -295,7 +295,7 @@ async fn row_security_needs_no_superuser(apps: &Apps) {
     assert!(printed.starts_with("Reconciled: teams 2, accounts 4,"), "{printed}");
     let serve = ["serve", "--listen", "127.0.0.1:0", "--metrics-listen", "off", "--row-security"];
     let serve_without = &serve[..5];
-    // Rows that are hidden must not be taken for missing ones.
+    // Rows that row security hides must not be mistaken for missing rows.
     for (revoked, arguments, why) in [
         ("tollgate_server", &serve[..], "the login may not read as tollgate_server"),
         ("tollgate_system", &["audit"], "row security hides every row from this login"),

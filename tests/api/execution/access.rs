@@ -1,5 +1,5 @@
-//! Role guards and role visibility, generated from the schema: a field that is added without its
-//! guard fails here.
+//! Role guards and role visibility. The cases are generated from the schema, so that the tests fail for a field that is
+//! added without its guard.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -124,7 +124,7 @@ fn call(field: &async_graphql::parser::types::FieldDefinition) -> String {
     format!("{}{arguments}", field.name.node)
 }
 
-/// It is called with valid arguments, with invalid ones and without arguments. Nothing changes.
+/// The test calls each hidden field with valid arguments, with invalid ones and without arguments. Nothing changes.
 #[db_test]
 async fn a_field_hidden_from_a_role_is_refused_when_called_anyway(t: &TestApp) {
     let team = t.team(1000).await;
@@ -222,7 +222,7 @@ async fn introspection_shows_only_what_the_role_may_use(t: &TestApp) {
     t.close().await;
 }
 
-/// They are refused in literals, variables and defaults.
+/// Hidden values and fields are refused in literals, variables and defaults.
 #[db_test]
 async fn hidden_enum_values_and_input_fields_are_refused(t: &TestApp) {
     let team = t.team(0).await;
@@ -307,7 +307,7 @@ async fn a_test_key_of_a_main_account_reads_settings_and_changes_none(t: &TestAp
     assert_eq!(t.everything().await, before);
 }
 
-/// This holds for every role.
+/// The test covers every role.
 #[db_test]
 async fn the_introspection_of_code_generators_is_within_the_limits(t: &TestApp) {
     let team = t.team(0).await;

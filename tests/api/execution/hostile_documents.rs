@@ -135,7 +135,7 @@ fn hostile() -> Cases {
     ]
 }
 
-/// Endless brackets after quotes, which a lexer could read as one long or one empty string.
+/// Very many brackets after quotes, which a lexer could read as one long or one empty string.
 fn brackets_behind_quotes() -> Cases {
     let brackets = "[".repeat(14_900);
     let objects = "{a:".repeat(4_900);
@@ -232,7 +232,7 @@ async fn variables_that_are_too_deep_or_too_many_are_refused(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// 100 KiB of variables cannot become a hundred times as much.
+/// If each variable counted once, a request could multiply 100 KiB of variables by using them a hundred times.
 #[db_test]
 async fn a_variable_counts_at_each_use(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
@@ -267,7 +267,7 @@ async fn a_variable_counts_at_each_use(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// Validation copies it there too.
+/// Validation also copies variables in directives and in unused fragments.
 #[db_test]
 async fn a_variable_counts_in_directives_and_unused_fragments(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -319,7 +319,7 @@ async fn a_variable_counts_in_directives_and_unused_fragments(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// Each declaration would check the value again.
+/// If several declarations were allowed, validation would check the variable's value again for each of them.
 #[db_test]
 async fn a_variable_that_is_declared_twice_is_refused(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -346,7 +346,7 @@ async fn a_variable_that_is_declared_twice_is_refused(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// The text that is read and the text of the answer count together.
+/// The limit applies to the text that is read plus the text in the response.
 #[db_test]
 async fn a_request_holds_at_most_32_mib_of_text(t: &TestApp, database: Database) {
     let team = t.team(1_000).await;
@@ -365,12 +365,12 @@ async fn a_request_holds_at_most_32_mib_of_text(t: &TestApp, database: Database)
     let pages: String =
         (0..30).map(|at| format!("a{at}: messages {{ nodes {{ id }} }} ")).collect();
     for (fits, too_much) in [
-        // A million bytes each, which count once when read and once when answered: sixteen fit.
+        // Messages with a million bytes each, which count once when read and once when returned: sixteen fit.
         (
             "{ messages(first: 15) { nodes { text } } }",
             "{ messages(first: 17) { nodes { text } } }",
         ),
-        // Read, but not answered.
+        // The text is read but not returned.
         ("{ messages(first: 32) { nodes { id } } }", "{ messages(first: 34) { nodes { id } } }"),
         ("{ messages { nodes { id } } }", &format!("{{ {pages} }}")),
         (

@@ -96,7 +96,7 @@ async fn hostile_json_is_refused_at_every_entry_point(apps: &Apps) {
     assert_eq!(t.everything().await, before);
 }
 
-/// Nor is it stored as something else.
+/// A JSON object is not stored as another value either.
 #[db_test]
 async fn an_object_is_never_read_as_a_number(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -132,7 +132,7 @@ async fn an_object_is_never_read_as_a_number(t: &TestApp) {
     assert_eq!(answer.data()["sendMessage"]["message"]["metadata"], kept);
 }
 
-/// A proxy or a log would read it differently.
+/// A proxy or a log could interpret a body with a duplicate name differently.
 #[db_test]
 async fn a_body_with_a_duplicate_name_is_refused(t: &TestApp) {
     let team = t.team(1_000).await;

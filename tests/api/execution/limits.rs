@@ -1,4 +1,4 @@
-//! The limits of a request, on both sides of each: body, document and estimated answer.
+//! The limits of a request, tested on both sides: body, document and estimated response.
 
 use db_test::db_test;
 use serde_json::json;
@@ -100,7 +100,7 @@ async fn a_costly_document_is_refused_before_validation(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// The size of a page counts, also if it is a variable.
+/// The page size counts, even if it is a variable.
 #[db_test]
 async fn the_complexity_of_a_query_is_limited(t: &TestApp) {
     let team = t.team(0).await;
@@ -136,7 +136,7 @@ async fn the_complexity_of_a_query_is_limited(t: &TestApp) {
                 errors { code message field } replayed } }";
     let junk = vec![json!({ "to": "junk", "text": "" }); 100];
     let answer = t.ask_with(&team.key, send, json!({ "input": junk })).await;
-    assert_eq!(answer.codes(), [""; 0], "a hundred messages with all that they have");
+    assert_eq!(answer.codes(), [""; 0], "a hundred messages with all of their fields");
 }
 
 #[db_test]
@@ -145,7 +145,7 @@ async fn a_query_has_at_most_1000_tokens(t: &TestApp) {
     let query = |fields: usize| format!("{{ account {{ {}}} }}", "id ".repeat(fields));
     assert_eq!(t.ask(&team.key, &query(995)).await.codes(), [""; 0]);
     assert_eq!(t.ask(&team.key, &query(996)).await.codes(), ["QUERY_TOO_LARGE"]);
-    // Endless punctuation is refused at no cost.
+    // Thousands of brackets are refused too.
     let answer = t.ask(&team.key, &"{".repeat(15_000)).await;
     assert_eq!((answer.status.as_u16(), answer.codes()), (400, vec!["QUERY_TOO_LARGE"]));
 }

@@ -1,5 +1,5 @@
-//! Arguments that are longer than any stored value, or that repeat one value thousands of times.
-//! Lengths are checked first, and the database is not asked for what no row can have.
+//! Arguments that are longer than any stored value, or that repeat one value thousands of times. Lengths are checked
+//! first, and the database is not queried for values that no row can have.
 
 use db_test::db_test;
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ async fn ask(t: &TestApp, key: &str, of: &str, query: &str, value: &Value) -> Va
     t.ask_with(key, &query, json!({ "t": value })).await.body
 }
 
-/// Characters count, not bytes.
+/// The limit counts characters, not bytes.
 #[db_test]
 async fn a_search_has_at_most_200_characters(t: &TestApp) {
     let team = t.team(1000).await;
@@ -36,7 +36,7 @@ async fn a_search_has_at_most_200_characters(t: &TestApp) {
     }
 }
 
-/// The longest possible value finds its row.
+/// A filter value of the maximum length finds its row.
 #[db_test]
 async fn a_filter_value_longer_than_any_stored_one_finds_nothing(t: &TestApp) {
     let team = t.team(1000).await;
@@ -94,7 +94,7 @@ async fn a_filter_value_longer_than_any_stored_one_finds_nothing(t: &TestApp) {
         let found = ask(t, &team.key, "String!", by, &json!(unknown)).await;
         assert_eq!(found, json!({ "data": { "subAccount": null } }));
     }
-    assert_eq!(t.statements(), statements, "the database is not asked");
+    assert_eq!(t.statements(), statements, "the database is not queried");
     assert_eq!(t.everything().await, before);
 }
 
@@ -201,7 +201,7 @@ async fn input_that_is_too_long_is_refused_with_the_code_of_its_rule(t: &TestApp
     assert_eq!(t.everything().await, before);
 }
 
-/// Arrays and objects count too. Older metadata with more values can still be read.
+/// Arrays and objects count as values too. Stored metadata with more values can still be read.
 #[db_test]
 async fn metadata_has_at_most_1000_values(t: &TestApp) {
     let team = t.team(1000).await;

@@ -17,9 +17,9 @@ use crate::harness::{Database, Postgres, Received, Socket, Sqlite, TestApp, Test
 
 /// Maximum bytes of text held for one team.
 const OF_TEAM: usize = 48 * 1024 * 1024;
-/// Its answer has 11 million bytes, more than any system buffers.
+/// A query whose response has 11 million bytes, more than the operating system buffers.
 const LARGE: &str = "{ messages(first: 11) { nodes { text } } }";
-/// What the answer to [`LARGE`] reserves, in whole parts.
+/// The budget that the response to [`LARGE`] reserves, in whole parts.
 const HELD_BY_LARGE: usize = 11_000_000 / PART_BYTES * PART_BYTES;
 
 /// A team with 15 messages of a million bytes, inserted by SQL.
@@ -38,7 +38,7 @@ async fn team_of_long_texts(t: &TestApp, database: Database) -> TestTeam {
     team
 }
 
-/// Reserves all that a team has left, as the largest requests would.
+/// Reserves the rest of the team's budget, as the largest requests would.
 fn take_all(t: &TestApp, team: &TestTeam) -> [Reservation; 2] {
     let team_id: Uuid = team.id.parse().expect("an id");
     let memory_budget =
@@ -49,8 +49,8 @@ fn take_all(t: &TestApp, team: &TestTeam) -> [Reservation; 2] {
     memory_budget
 }
 
-/// Waits until requests hold this many bytes of text. It reserves none, since that would disturb
-/// them.
+/// Waits until requests hold this many bytes of text. The check itself reserves nothing, because that would affect the
+/// requests.
 async fn until_held(t: &TestApp, bytes: usize) {
     let begun = Instant::now();
     while t.app.memory_budget.bytes() != bytes {
@@ -84,7 +84,7 @@ async fn a_team_that_has_used_its_budget_can_read_only_short_texts(
     t.execute("UPDATE message SET text = 'Hi'").await;
 }
 
-/// If nothing was charged, the whole call fails.
+/// If the call has charged no message, the whole call fails.
 #[db_test]
 async fn charged_messages_are_answered_even_if_a_repeat_in_the_same_call_exceeds_the_budget(
     t: &TestApp,
@@ -123,7 +123,7 @@ async fn charged_messages_are_answered_even_if_a_repeat_in_the_same_call_exceeds
     t.execute("UPDATE message SET text = 'Hi'").await;
 }
 
-/// If the connection closes earlier, the budget is released then.
+/// If the connection closes before the client has received the response, the budget is released when it closes.
 #[db_test]
 async fn an_answer_holds_its_budget_until_the_client_has_received_it(
     t: &TestApp,
@@ -152,12 +152,12 @@ async fn asked(address: SocketAddr, key: &str) -> TcpStream {
          content-type: application/json\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
-    let mut stream = TcpStream::connect(address).await.expect("it listens");
-    stream.write_all((head + &body).as_bytes()).await.expect("it reads");
+    let mut stream = TcpStream::connect(address).await.expect("the server listens");
+    stream.write_all((head + &body).as_bytes()).await.expect("the server reads the request");
     stream
 }
 
-/// Its waiting messages are dropped.
+/// The messages that wait for the client are dropped.
 #[db_test]
 async fn a_socket_whose_client_does_not_read_is_closed(t: &TestApp, database: Database) {
     let (team, server) = (team_of_long_texts(t, database).await, t.serve().await);
@@ -177,8 +177,8 @@ async fn a_socket_whose_client_does_not_read_is_closed(t: &TestApp, database: Da
     t.execute("UPDATE message SET text = 'Hi'").await;
 }
 
-/// The size of each message does not matter. A closed socket tells the client that it missed
-/// messages. Other teams are not affected.
+/// The size of each message does not matter. Because the socket is closed, the client knows that it missed messages.
+/// Other teams are not affected.
 #[db_test]
 async fn a_team_with_too_many_waiting_messages_loses_its_next_socket(t: &TestApp) {
     let (team, other, server) = (t.team(1_000).await, t.team(1_000).await, t.serve().await);
@@ -210,7 +210,7 @@ async fn a_team_with_too_many_waiting_messages_loses_its_next_socket(t: &TestApp
     }
 }
 
-/// The socket stays open.
+/// A response that exceeds the budget does not close the socket.
 #[db_test]
 async fn an_answer_over_the_budget_of_a_socket_ends_its_operation_with_an_error(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
@@ -230,7 +230,7 @@ async fn an_answer_over_the_budget_of_a_socket_ends_its_operation_with_an_error(
     assert_eq!(next["payload"]["data"]["messages"]["nodes"][0]["to"], "+12025550123");
 }
 
-/// Rows that are read for it count too.
+/// Rows that are read for the response count too.
 #[db_test]
 async fn text_counts_as_often_as_it_is_answered_and_as_long_as_its_json(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -251,11 +251,10 @@ async fn text_counts_as_often_as_it_is_answered_and_as_long_as_its_json(t: &Test
         let created = t.ask_with(&team.key, create, json!({ "input": input })).await;
         assert_eq!(created.codes(), [""; 0]);
     }
-    // 20,000 characters make 120,000 bytes of JSON. A page of 10 is 1.2 MB: 27 pages fit, 28 do
-    // not.
+    // 20,000 characters become 120,000 bytes of JSON. A page of 10 messages has 1.2 MB: 27 pages fit, 28 do not.
     let texts =
         |count| format!("{{ messages(last: 10) {{ nodes {{ {} }} }} }}", aliases("text", count));
-    // 50 tags of 250 bytes, read and answered: 40 contacts use 1.2 MB each time.
+    // 50 tags of 250 bytes count when read and when returned: 40 contacts use 1.2 MB each time.
     let tags =
         |count| format!("{{ contacts(first: 40) {{ nodes {{ {} }} }} }}", aliases("tags", count));
     // 40 rows of 16 KB are read for each page.

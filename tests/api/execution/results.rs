@@ -1,4 +1,4 @@
-//! Answers follow section 6.4.4 of the GraphQL specification: a field that failed is null.
+//! Responses follow section 6.4.4 of the GraphQL specification: a field that failed is null.
 
 use db_test::db_test;
 use serde_json::json;
@@ -28,7 +28,7 @@ async fn a_failed_mutation_is_null_and_its_siblings_keep_their_results(t: &TestA
     assert_eq!(answer.status, 200);
 }
 
-/// This holds in lists too. Aliases are independent.
+/// Fields in lists follow the same rule. Two aliases of a field fail independently.
 #[db_test]
 async fn a_failed_non_null_field_nulls_its_nearest_nullable_parent(t: &TestApp) {
     let team = t.team(1000).await;
@@ -48,7 +48,7 @@ async fn a_failed_non_null_field_nulls_its_nearest_nullable_parent(t: &TestApp) 
             format!("{{ team {{ name {backwards} }} balance {{ currency }} }}"),
             json!({ "team": null, "balance": { "currency": "USD" } }),
         ),
-        // Every parent up to the root is non-null, so the whole answer is null.
+        // Every parent up to the root is non-null, so the data of the response is null.
         (&team.key, format!("{{ subAccounts {{ nodes {{ name {backwards} }} }} }}"), json!(null)),
         // The nearest nullable parent of the connection is the team.
         (
@@ -86,7 +86,7 @@ async fn response_keys_follow_the_order_of_the_selection(t: &TestApp) {
     );
 }
 
-/// Defaults of variables count in `@skip` and `@include`.
+/// The defaults of variables are used in `@skip` and `@include`.
 #[db_test]
 async fn a_mutation_that_is_skipped_by_a_directive_is_not_executed(t: &TestApp) {
     let team = t.team(1000).await;
@@ -115,7 +115,7 @@ async fn a_mutation_that_is_skipped_by_a_directive_is_not_executed(t: &TestApp) 
     assert_eq!(*shown.data(), json!({ "account": { "name": "Acme" } }));
 }
 
-/// Section 6.3.2 of the specification.
+/// Fields with the same response key are merged (GraphQL specification, section 6.3.2).
 #[db_test]
 async fn a_mutation_selected_twice_under_one_response_key_is_executed_once(t: &TestApp) {
     let team = t.team(1000).await;
@@ -157,7 +157,7 @@ async fn a_mutation_selected_twice_under_one_response_key_is_executed_once(t: &T
     assert_eq!(t.number("SELECT COUNT(*) FROM message").await, 5);
 }
 
-/// This holds although both fields are loaded in one batch.
+/// The other fields succeed although they are loaded in the same batch.
 #[db_test]
 async fn an_argument_that_is_not_valid_fails_only_its_own_field(t: &TestApp) {
     let team = t.team(1000).await;

@@ -1,4 +1,4 @@
-//! Variables of a cached document are checked like those of a new document.
+//! Variables are checked in the same way for cached and for new documents.
 
 use db_test::db_test;
 use serde_json::{Value, json};
@@ -174,7 +174,7 @@ async fn a_cached_document_refuses_the_same_variables_as_a_new_one(t: &TestApp) 
     }
 }
 
-/// The same name in another operation has no effect.
+/// A variable of the same name in another operation has no effect.
 #[db_test]
 async fn operations_of_one_document_have_their_own_variables(t: &TestApp) {
     let team = t.team(1000).await;
@@ -209,7 +209,7 @@ async fn operations_of_one_document_have_their_own_variables(t: &TestApp) {
     }
 }
 
-/// Hidden values cannot be passed under another type either.
+/// A hidden enum value cannot be passed in a variable of another type either.
 #[db_test]
 async fn a_variable_of_another_type_is_refused_and_nothing_is_executed(t: &TestApp) {
     let team = t.team(1000).await;
@@ -245,7 +245,7 @@ async fn a_variable_of_another_type_is_refused_and_nothing_is_executed(t: &TestA
     assert_eq!(t.everything().await, before);
 }
 
-/// This holds for a cached document and for a new one.
+/// The test covers cached and new documents.
 #[db_test]
 async fn no_mutation_of_a_document_is_executed_if_one_variable_is_not_valid(t: &TestApp) {
     let team = t.team(1000).await;

@@ -14,11 +14,11 @@ use uuid::Uuid;
 #[derive(Default)]
 pub struct WatchedCarrier {
     pub sent: Mutex<Vec<Uuid>>,
-    /// The `from` of each submission.
+    /// The `from` of each message that was submitted.
     pub sent_from: Mutex<Vec<Option<String>>>,
     /// The last message, as it was submitted.
     pub last: Mutex<Option<message::Model>>,
-    /// Whether a repeated submission may reach a person twice.
+    /// Whether a message that is submitted twice may reach a person twice.
     pub reaches_people: AtomicBool,
 }
 

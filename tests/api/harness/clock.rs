@@ -10,7 +10,7 @@ use super::TestApp;
 /// Noon on a Monday in the middle of a month.
 pub const NOON: &str = "2026-03-16T12:00:00Z";
 
-/// A clock that stands still until a test moves it.
+/// A clock that stays at the same time until a test moves it.
 pub struct StepClock(Mutex<DateTime<Utc>>, IdOrder);
 
 impl StepClock {

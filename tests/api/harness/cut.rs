@@ -1,5 +1,5 @@
-//! A proxy before PostgreSQL that loses one answer: once a connection has sent a certain text, the
-//! server's answer to it is dropped and the connection closed.
+//! A proxy before PostgreSQL that loses one response: after a connection has sent a certain text, the server's response
+//! is dropped and the connection is closed.
 
 use std::sync::{
     Arc,
@@ -20,7 +20,8 @@ pub struct Cut {
 }
 
 impl Cut {
-    /// Drops the answer to the last of these texts, sent in this order on one connection. Once.
+    /// Drops the response to the last of these texts, the first time that they are sent in this order on one
+    /// connection.
     pub async fn after(texts: &'static [&'static str], target: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("its address").port();
@@ -39,7 +40,7 @@ impl Cut {
         Self { port, cuts, _proxy: proxy }
     }
 
-    /// How many answers were dropped.
+    /// How many responses were dropped.
     pub fn cuts(&self) -> usize {
         self.cuts.load(Ordering::SeqCst)
     }

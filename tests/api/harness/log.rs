@@ -11,9 +11,8 @@ use tracing::{
 };
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Sends what this thread logs to a subscriber, until both values are dropped. If a process has
-/// only one subscriber, tracing caches its answer of the first thread for all threads. The second
-/// subscriber prevents that.
+/// Sends what this thread logs to a subscriber, until both values are dropped. If a process has only one subscriber,
+/// tracing caches this subscriber's interest for all threads. The second subscriber prevents that.
 pub fn log_to(subscriber: impl Subscriber + Send + Sync + 'static) -> (Dispatch, DefaultGuard) {
     let second = Dispatch::new(NoSubscriber::default());
     (second, set_default(subscriber))

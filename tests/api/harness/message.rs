@@ -37,7 +37,7 @@ impl TestApp {
         }
     }
 
-    /// Sends an SMS of one segment. Whether it was accepted.
+    /// Sends a one-segment SMS. Returns whether it was accepted.
     pub async fn sends(&self, key: &str) -> bool {
         let answer = self.send(key, json!({ "to": "+12025550123", "text": "Hello" })).await;
         answer.refusals().is_empty()
@@ -57,7 +57,7 @@ impl TestApp {
         panic!("messages are still due after 100 rounds");
     }
 
-    /// Applies changes of accounts to their messages, as the worker does. Returns the number of
+    /// Applies changed statuses and settings of accounts to their messages, as the worker does. Returns the number of
     /// steps.
     pub async fn run_backlog(&self) -> usize {
         let mut position = backlog::BacklogPosition::default();
@@ -69,7 +69,7 @@ impl TestApp {
         steps
     }
 
-    /// One round of delivery. Returns the number of messages that were due.
+    /// Runs one round of delivery. Returns the number of messages that were due.
     pub async fn deliver_due(&self) -> usize {
         worker::deliver_due(&self.app).await.expect("the worker delivers").messages
     }

@@ -1,5 +1,5 @@
 //! The app under test: its own database, a clock that only tests move, a carrier that records what is submitted to it,
-//! and the real router. Other modules add what tests do with it, feature by feature, through the API.
+//! and the real router. The other modules add methods for each feature, most of which call the API.
 
 mod carrier;
 mod clock;
@@ -74,9 +74,9 @@ pub use Database::{Postgres, Sqlite};
 #[derive(Clone)]
 pub struct Setup {
     pub has_carriers: bool,
-    /// Replaces the program's statements for money: a planted fault.
+    /// Replaces the program's billing statements, to plant a fault.
     pub statements: Option<Statements>,
-    /// Whether these statements make balances or totals wrong, so that they cannot be checked.
+    /// Whether the replaced statements make balances or totals wrong, so that these cannot be checked.
     pub has_wrong_totals: bool,
     pub http: http::Settings,
     /// Replaces how long a writer's batch may take on PostgreSQL.
@@ -94,7 +94,7 @@ impl Default for Setup {
             has_wrong_totals: false,
             http: http::Settings::default(),
             batch_deadline: None,
-            // It has no effect on SQLite.
+            // Row security has no effect on SQLite.
             row_security: RowSecurity::On,
             rewrite_sql: None,
         }
@@ -119,7 +119,7 @@ pub struct TestApp {
     owner: DatabaseConnection,
     router: Router,
     key_uses: Mutex<mpsc::Receiver<Uuid>>,
-    /// Statements run on the connections that write.
+    /// The number of statements run on write connections.
     write_statements: Arc<AtomicUsize>,
     folder: Arc<tempfile::TempDir>,
     has_wrong_totals: bool,
@@ -150,7 +150,8 @@ impl TestApp {
         started.add(other)
     }
 
-    /// The processes of a race: this one, and on PostgreSQL another, as SQLite is served by one process.
+    /// The processes of a concurrency test: this one, and on PostgreSQL a second one. An SQLite database is served by
+    /// one process only.
     pub async fn processes(self: &Arc<Self>, setup: Setup) -> Vec<Arc<Self>> {
         let mut processes = vec![Arc::clone(self)];
         if self.app.db.backend() == DbBackend::Postgres {
@@ -260,13 +261,17 @@ impl TestApp {
         }
     }
 
-    /// Delivers what is due within an hour, checks balances and totals, and closes the database. The end of each test
-    /// does it for every app that is not closed yet.
+    /// Delivers what is due within an hour, checks balances and totals, and closes the database. At the end of each
+    /// test, every app that is not closed yet is closed in this way.
     pub async fn close(&self) {
         if self.is_closed.swap(true, Ordering::Relaxed) {
             return;
         }
-        if !self.has_wrong_totals {
+        if self.has_wrong_totals {
+            let found =
+                billing::reconciliation::run(&self.app).await.expect("the reconciliation runs");
+            assert_ne!(found.drifts, [], "a planted fault is found");
+        } else {
             self.step(TimeDelta::hours(1));
             self.deliver().await;
             self.note_key_uses().await;
@@ -276,7 +281,7 @@ impl TestApp {
         let _ = self.app.db.close().await;
     }
 
-    /// Balances and totals agree with the ledger.
+    /// Asserts that balances and totals agree with the ledger.
     pub async fn assert_reconciled(&self) {
         let found = billing::reconciliation::run(&self.app).await.expect("the reconciliation runs");
         assert_eq!(found.drifts, [], "balances or totals contradict the ledger");

@@ -19,14 +19,14 @@ use programs::{free_port, is_root, postgres_programs, unprivileged_user};
 #[path = "../../support/programs.rs"]
 mod programs;
 
-/// The tests' own server asks members of this role for their passwords, and no others.
+/// The PostgreSQL server that the tests start requires passwords from members of this role only.
 pub const PASSWORD_ROLE: &str = "asked_for_passwords";
 
 /// The URL of the server without a database name.
 static SERVER: OnceCell<String> = OnceCell::const_new();
-/// PostgreSQL copies a database only if nobody else uses it.
+/// PostgreSQL copies a database only if no other connection uses it.
 static COPYING: Mutex<()> = Mutex::const_new(());
-/// The shell stops the server when its input ends, which is when this process ends.
+/// The shell that runs the server. It stops the server when its input ends, which is when this process ends.
 static SHELL: OnceLock<Child> = OnceLock::new();
 static COPIES: AtomicUsize = AtomicUsize::new(0);
 

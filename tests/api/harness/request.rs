@@ -1,4 +1,4 @@
-//! Requests and their answers.
+//! Requests and their responses.
 
 use axum::{
     body::Body,
@@ -12,7 +12,7 @@ use tower::ServiceExt as _;
 
 use super::TestApp;
 
-/// The answer to a request.
+/// The response to a request.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
@@ -21,7 +21,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The data of an answer without errors.
+    /// The data of a response without errors.
     #[track_caller]
     pub fn data(&self) -> &Value {
         assert_eq!(self.body["errors"], Value::Null, "{}", self.body);
@@ -77,7 +77,8 @@ pub fn encoded(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
-/// A query whose fragments double this many times. `root` spreads the first of them, or not.
+/// A query with fragments that double this many times. `root` is the text of its operation, which may spread the first
+/// fragment.
 pub fn doubling(levels: usize, root: &str) -> String {
     let fragments: String = (0..levels)
         .map(|level| format!("fragment F{level} on Account {{ ...F{0} ...F{0} }} ", level + 1))
@@ -93,10 +94,10 @@ pub fn sha256_hex(query: &str) -> String {
 /// The content of a JSON string.
 #[track_caller]
 pub fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_else(|| panic!("{value} is not a text")).to_owned()
+    value.as_str().unwrap_or_else(|| panic!("{value} is not a string")).to_owned()
 }
 
-/// An id that does not exist, and text that is not an id.
+/// An id that does not exist, and text that is not a valid id.
 pub const UNKNOWN_IDS: [&str; 2] = ["019a0000-0000-7000-8000-000000000000", "not-an-id"];
 
 impl TestApp {
@@ -110,7 +111,7 @@ impl TestApp {
         Answer { status: head.status, headers: head.headers, body }
     }
 
-    /// The exact text of an answer.
+    /// Sends this body with a key, and returns the exact text of the response.
     pub async fn raw(&self, key: &str, body: String) -> String {
         let response =
             self.router.clone().oneshot(post(key, body)).await.expect("the router answers");
@@ -133,7 +134,7 @@ impl TestApp {
     pub async fn metrics(&self) -> String {
         let request = Request::get("/metrics").body(Body::empty()).expect("a request");
         let router = metrics::router(self.app.clone());
-        let response = router.oneshot(request).await.expect("an answer");
+        let response = router.oneshot(request).await.expect("a response");
         assert_eq!(response.status(), 200);
         let body = response.into_body().collect().await.expect("a body").to_bytes();
         String::from_utf8(body.to_vec()).expect("text")

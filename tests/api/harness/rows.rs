@@ -1,4 +1,4 @@
-//! Access to the database without the program.
+//! Direct access to the database, bypassing the program.
 
 use std::{collections::BTreeMap, sync::atomic::Ordering};
 
@@ -15,14 +15,13 @@ impl TestApp {
         self.execute(&sql).await;
     }
 
-    /// Runs SQL as the owner of the tables: to prepare data or to plant a fault.
+    /// Runs SQL as the owner of the tables, to prepare data or to plant a fault.
     pub async fn execute(&self, sql: &str) {
         self.owner.execute_unprepared(sql).await.expect("the statement runs");
         self.forget();
     }
 
-    /// Makes each change of this column of messages fail as soon as this many messages meet the
-    /// condition.
+    /// Makes each update of this column of the messages fail as soon as this many messages meet the condition.
     pub async fn plant_failure_after(&self, column: &str, count: usize, condition: &str) {
         let is_after = format!("(SELECT COUNT(*) FROM message WHERE {condition}) >= {count}");
         let trigger = match self.app.db.backend() {
@@ -40,7 +39,7 @@ impl TestApp {
         self.execute(&trigger).await;
     }
 
-    /// Removes that failure.
+    /// Removes the fault of [`Self::plant_failure_after`].
     pub async fn remove_failure(&self) {
         let of = match self.app.db.backend() {
             DbBackend::Postgres => " ON message",
@@ -90,8 +89,8 @@ impl TestApp {
         self.app.db.read.statements() + self.write_statements.load(Ordering::Relaxed)
     }
 
-    /// Every row of every table as text, to assert that a refusal changes nothing. Without the last
-    /// use of keys, and without the audit log, in which refusals are entered.
+    /// Every row of every table as text, to assert that a refusal changes nothing. The last uses of keys are excluded,
+    /// and so is the audit log, in which refusals are entered.
     pub async fn everything(&self) -> BTreeMap<&'static str, Vec<String>> {
         let mut tables = BTreeMap::new();
         for table in [

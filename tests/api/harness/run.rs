@@ -1,5 +1,6 @@
-//! The frame of a test: it starts the apps and checks each of them after the test, so that no test can leave the check
-//! of balances and totals out. Only [`run_test`] makes an [`Apps`], and only an [`Apps`] starts a [`TestApp`].
+//! The setup and teardown of each test: starts its apps and checks each of them after the test, so that no test can
+//! omit the check of balances and totals. Only [`run_test`] creates an [`Apps`], and only an [`Apps`] starts a
+//! [`TestApp`].
 
 use std::{
     mem,
@@ -53,7 +54,7 @@ pub async fn run_test(database: Database, test: impl AsyncFnOnce(&Apps)) {
     }
 }
 
-/// A planted contradiction, and nothing else in the test.
+/// The test plants a drift and does nothing else.
 #[db_test]
 #[should_panic(expected = "balances or totals contradict the ledger")]
 async fn a_test_fails_if_a_balance_contradicts_the_ledger(t: &TestApp) {
@@ -61,7 +62,7 @@ async fn a_test_fails_if_a_balance_contradicts_the_ledger(t: &TestApp) {
     t.execute("UPDATE team SET balance_micros = balance_micros + 1").await;
 }
 
-/// The test also fails if only its second app has a contradiction.
+/// The test also fails if only its second app has a drift.
 #[db_test]
 #[should_panic(expected = "balances or totals contradict the ledger")]
 async fn each_app_of_a_test_is_checked(apps: &Apps) {

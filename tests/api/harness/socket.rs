@@ -16,7 +16,7 @@ use tokio_tungstenite::{
     tungstenite::{Error, Message, client::IntoClientRequest as _, http::HeaderValue},
 };
 
-/// How long to wait for an event that must come.
+/// Maximum wait for an expected event.
 const SOON: Duration = Duration::from_secs(20);
 
 pub struct Socket(WebSocketStream<TcpStream>);
@@ -58,7 +58,7 @@ impl Socket {
         }
     }
 
-    /// Opens a socket without authenticating it.
+    /// Opens a socket and sends nothing, so that it stays unauthenticated.
     pub async fn silent(address: SocketAddr) -> Self {
         let protocol = [("sec-websocket-protocol", "graphql-transport-ws")];
         Self::open(address, &protocol).await.expect("the server accepts the socket")
@@ -78,7 +78,7 @@ impl Socket {
     }
 
     pub async fn send_text(&mut self, text: String) {
-        // A closed socket is noticed when it is read.
+        // If the socket is closed, the next read reports it.
         let _ = self.0.send(Message::Text(text.into())).await;
     }
 
@@ -86,10 +86,10 @@ impl Socket {
         self.send(json!({ "id": id, "type": "subscribe", "payload": { "query": query } })).await;
     }
 
-    /// The next message or the end.
+    /// The next message, or the end of the socket.
     pub async fn next(&mut self) -> Received {
         loop {
-            let received = timeout(SOON, self.0.next()).await.expect("something comes");
+            let received = timeout(SOON, self.0.next()).await.expect("a message arrives");
             match received {
                 Some(Ok(Message::Text(text))) => {
                     return Received::Message(text.parse().expect("JSON"));

@@ -1,4 +1,4 @@
-//! Connections of clients that do not speak HTTP, send too much, or are too many.
+//! Connections of clients that do not speak HTTP, that send too much, or of which there are too many.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -14,17 +14,17 @@ use tollgate::http;
 
 use crate::harness::{self, Running, TestApp, text};
 
-/// All that the server sends until it closes the connection.
+/// All bytes that the server sends until it closes the connection.
 async fn said_to(address: SocketAddr, request: &[u8]) -> String {
-    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    let mut stream = TcpStream::connect(address).await.expect("the server listens");
     let mut answer = Vec::new();
-    // The server may refuse before it has read everything.
+    // The server may refuse the request before it has read everything.
     let _ = stream.write_all(request).await;
     let _ = stream.read_to_end(&mut answer).await;
     String::from_utf8(answer).expect("text")
 }
 
-/// Such a refusal of hyper has a status and no body.
+/// The refusal comes from hyper, and has a status but no body.
 #[db_test]
 async fn a_request_that_is_not_http_is_refused_and_the_connection_closed(t: &TestApp) {
     let server = t.serve().await;
@@ -32,7 +32,7 @@ async fn a_request_that_is_not_http_is_refused_and_the_connection_closed(t: &Tes
     let many: String = (0..101).map(|at| format!("x-{at}: x\r\n")).collect();
     let twice =
         "POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n12";
-    // A request line, a header name with its colon, and three line ends.
+    // The size of the head: a request line, a header name with its colon, and three line ends.
     let whole = |bytes: usize| {
         let frame = "GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx: \r\n\r\n".len();
         let filler = "x".repeat(bytes - frame);
@@ -68,18 +68,18 @@ async fn a_request_that_is_not_http_is_refused_and_the_connection_closed(t: &Tes
     }
 }
 
-/// The error does not claim that the body is too large.
+/// The error does not say that the body is too large.
 #[db_test]
 async fn a_body_that_ends_before_its_length_is_refused(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let before = t.everything().await;
-    let mut stream = TcpStream::connect(server.address).await.expect("it listens");
+    let mut stream = TcpStream::connect(server.address).await.expect("the server listens");
     let head = format!(
         "POST /graphql HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\
          content-type: application/json\r\ncontent-length: 100\r\n\r\n{{\"query\":",
         team.key
     );
-    stream.write_all(head.as_bytes()).await.expect("it reads");
+    stream.write_all(head.as_bytes()).await.expect("the server reads the request");
     stream.shutdown().await.expect("it was open");
     let mut answer = String::new();
     let _ = stream.read_to_string(&mut answer).await;
@@ -90,7 +90,7 @@ async fn a_body_that_ends_before_its_length_is_refused(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// This holds for each status and each size.
+/// The test covers each status and several sizes.
 #[db_test]
 async fn a_client_that_sends_a_large_body_first_still_receives_the_refusal(t: &TestApp) {
     let settings = http::Settings { has_sandbox: true, ..http::Settings::default() };
@@ -124,17 +124,17 @@ async fn a_client_that_sends_a_large_body_first_still_receives_the_refusal(t: &T
         ("POST /graphql", wrong, 429),
     ] {
         for size in [300_000, 1_000_000, 8_000_000] {
-            // Until this address has tried as many wrong keys as it may.
+            // Repeats the request until this address has reached its limit of invalid keys.
             while status == 429 && answered(server.address, line, &headers, 2).await != 429 {}
             let answer = answered(server.address, line, &headers, size).await;
-            // The rate may have allowed one more in the meantime.
+            // The rate limit may have allowed one more invalid key in the meantime.
             assert!(answer == status || (status, answer) == (429, 401), "{line} {size} {headers}");
         }
     }
     assert_eq!(t.everything().await, before);
 }
 
-/// The status of the answer to a request whose whole body is sent before anything is read.
+/// The status of the response to a request whose whole body is sent before anything is read.
 async fn answered(address: SocketAddr, line: &str, headers: &str, size: usize) -> u16 {
     let (length, chunk) = if headers.contains("chunked") {
         (String::new(), format!("{size:x}\r\n"))
@@ -142,16 +142,16 @@ async fn answered(address: SocketAddr, line: &str, headers: &str, size: usize) -
         (format!("content-length: {size}\r\n"), String::new())
     };
     let head = format!("{line} HTTP/1.1\r\nhost: x\r\n{headers}{length}\r\n{chunk}");
-    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    let mut stream = TcpStream::connect(address).await.expect("the server listens");
     stream.write_all(head.as_bytes()).await.expect("it is read");
     stream.write_all(&b"x".repeat(size)).await.expect("it is read");
     let mut answer = [0; 12];
-    stream.read_exact(&mut answer).await.expect("an answer");
+    stream.read_exact(&mut answer).await.expect("a response");
     let status = std::str::from_utf8(&answer).expect("text").strip_prefix("HTTP/1.1 ");
-    status.expect("an answer").parse().expect("a status")
+    status.expect("a response").parse().expect("a status")
 }
 
-/// What the client still sends is read and dropped.
+/// Bytes that the client still sends are read and discarded.
 #[db_test]
 async fn a_body_that_stops_is_refused_within_seconds_and_the_connection_closed(t: &TestApp) {
     let settings = http::Settings { has_sandbox: true, ..http::Settings::default() };
@@ -164,11 +164,11 @@ async fn a_body_that_stops_is_refused_within_seconds_and_the_connection_closed(t
                  content-type: application/json\r\ncontent-length: 10000\r\n\r\n{{",
                 team.key
             );
-            let mut stream = TcpStream::connect(server.address).await.expect("it listens");
+            let mut stream = TcpStream::connect(server.address).await.expect("the server listens");
             stream.write_all(head.as_bytes()).await.expect("it is read");
             let mut answer = String::new();
             while !answer.contains("HTTP/1.1 503 ") {
-                let byte = stream.read_u8().await.expect("an answer");
+                let byte = stream.read_u8().await.expect("a response");
                 answer.push(char::from(byte));
             }
             stream.write_all(&[b' '; 9_999]).await.expect("it is read");
@@ -179,7 +179,7 @@ async fn a_body_that_stops_is_refused_within_seconds_and_the_connection_closed(t
     assert_eq!(t.everything().await, before);
 }
 
-/// They have the same limits.
+/// Connections for metrics have the same limits as other connections.
 #[db_test]
 async fn metrics_are_served_on_a_few_connections_of_their_own(t: &TestApp) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -192,9 +192,9 @@ async fn metrics_are_served_on_a_few_connections_of_their_own(t: &TestApp) {
 
     let mut held = Vec::new();
     while held.len() < 32 {
-        let mut stream = TcpStream::connect(address).await.expect("it listens");
+        let mut stream = TcpStream::connect(address).await.expect("the server listens");
         let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await;
-        // If it is refused, an earlier connection has not ended yet.
+        // If the request is refused, an earlier connection has not ended yet.
         if stream.read(&mut [0; 1_024]).await.is_ok_and(|count| count > 0) {
             held.push(stream);
         }
@@ -230,15 +230,15 @@ async fn the_limit_of_open_files_is_raised_to_what_the_system_allows() {
     assert_ne!(words[3], "100", "{files}");
 }
 
-/// Three quarters of the open files are for connections. The server accepts new ones once those
-/// have ended.
+/// Three quarters of the open files are for connections. The server accepts new connections after earlier ones have
+/// ended.
 #[tokio::test]
 async fn one_address_uses_at_most_half_of_the_connections() {
     let (_server, address) = demo("-n 120");
     let connect = async |from: Ipv4Addr| {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.bind((IpAddr::V4(from), 0).into()).expect("an address of this machine");
-        socket.connect(address).await.expect("it listens")
+        socket.connect(address).await.expect("the server listens")
     };
     let is_answered = async |mut stream: TcpStream| {
         let request = b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
@@ -264,6 +264,6 @@ async fn one_address_uses_at_most_half_of_the_connections() {
     let mut tries = 0;
     while !is_answered(connect(third).await).await {
         tries += 1;
-        assert!(tries < 1_000, "no connection is accepted any more");
+        assert!(tries < 1_000, "no more connections are accepted");
     }
 }

@@ -1,4 +1,4 @@
-//! GraphiQL: its page, its files, and the message if it was left out of the build.
+//! GraphiQL: its page, its files, and the message that is shown if the build does not contain it.
 
 use axum::{
     body::Body,
@@ -20,7 +20,7 @@ fn has(headers: &HeaderMap, expected: &[(header::HeaderName, &str)]) {
     }
 }
 
-/// The text that the harness makes of an answer that is not JSON.
+/// The text that the harness makes of a response that is not JSON.
 fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -41,7 +41,7 @@ async fn graphiql_is_served_without_a_key_or_explains_why_it_is_missing(t: &Test
         let policy = answer.headers[header::CONTENT_SECURITY_POLICY].to_str().expect("a policy");
         assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
         assert!(!policy.contains("unsafe-eval"), "{policy}");
-        assert!(!policy.contains("http"), "nothing from elsewhere: {policy}");
+        assert!(!policy.contains("http"), "content from other hosts is allowed: {policy}");
         match tollgate_ui::index() {
             Ok(index) => {
                 assert_eq!(answer.status, 200);
@@ -77,7 +77,7 @@ async fn each_file_of_graphiql_is_immutable_and_served_in_every_encoding(t: &Tes
     assert!(named.iter().all(|path| tollgate_ui::asset(path).is_some()), "{named:?}");
     let scripts = ["<script", "<script type=\"module\" ", "></script>"];
     let scripts = scripts.map(|script| page.matches(script).count());
-    assert_eq!(scripts, [scripts[0]; 3], "nothing is run inline: {page}");
+    assert_eq!(scripts, [scripts[0]; 3], "the page runs inline code: {page}");
 
     for (path, asset) in tollgate_ui::assets() {
         let url = &format!("/graphiql/{path}");
@@ -96,7 +96,7 @@ async fn each_file_of_graphiql_is_immutable_and_served_in_every_encoding(t: &Tes
             );
             let encoding = answer.headers.get(header::CONTENT_ENCODING);
             assert_eq!(encoding.is_some_and(|encoding| encoding == "br"), accepted == "br");
-            assert!(answer.body == lossy(body), "{url}: other bytes than those that were built");
+            assert!(answer.body == lossy(body), "{url}: the bytes differ from the built file");
         }
     }
 }

@@ -17,7 +17,7 @@ fn has<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).map(|value| value.to_str().expect("text"))
 }
 
-/// Their pages can read rate limits and request ids. By default no origin is listed.
+/// Pages from listed origins can read the headers for rate limits and request ids. By default no origin is listed.
 #[db_test]
 async fn only_listed_origins_may_send_cross_origin_requests(apps: &Apps) {
     let origins = vec![PAGE.parse().expect("a header's value")];
@@ -62,7 +62,7 @@ async fn only_listed_origins_may_send_cross_origin_requests(apps: &Apps) {
     assert_eq!(has(&answer.headers, "access-control-allow-origin"), None);
 }
 
-/// Otherwise the request gets a new one.
+/// A request with any other id gets a new one.
 #[db_test]
 async fn the_request_id_of_the_client_is_returned_if_it_is_short_and_plain(t: &TestApp) {
     let team = t.team(0).await;

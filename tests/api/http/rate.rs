@@ -1,4 +1,4 @@
-//! Rate limits of keys and accounts by what a request costs, and of addresses that try wrong keys.
+//! Rate limits of keys and accounts by the cost of requests, and of addresses by the number of invalid keys.
 
 use std::net::SocketAddr;
 
@@ -24,10 +24,10 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).map(|value| value.to_str().expect("text"))
 }
 
-/// Has complexity 1 + 60 (1 + 1 + 80): a bucket of 5,000 allows one such query, not two.
+/// A query of complexity 1 + 60 (1 + 1 + 80): a bucket of 5,000 allows one such query, not two.
 const COSTLY: &str = "{ subAccounts(first: 60) { nodes { apiKeys(first: 80) { totalCount } } } }";
 
-/// What is left in the key's bucket, according to the header.
+/// The cost that is left in the key's bucket, according to the header.
 fn left(answer: &Answer) -> u32 {
     let limit = header(&answer.headers, "ratelimit").expect("a header");
     let (_, rest) = limit.split_once("\"key\";r=").expect("a key's limit");
@@ -58,10 +58,10 @@ async fn a_key_over_its_rate_limit_is_refused_until_its_bucket_refills(apps: &Ap
     assert_eq!(t.everything().await, before);
 
     let other_key = t.ask(&team.key, "{ account { name } }").await;
-    assert_eq!(other_key.codes(), [""; 0], "another key has a bucket of its own");
+    assert_eq!(other_key.codes(), [""; 0], "another key has its own bucket");
 }
 
-/// This holds over HTTP, over sockets and at the inbound hook.
+/// The bytes of a refused request are charged over HTTP, over sockets and at the inbound hook.
 #[db_test]
 async fn a_refused_request_still_pays_for_its_bytes(apps: &Apps) {
     let mut setup = limited(1, 0);
@@ -154,7 +154,7 @@ async fn all_keys_of_an_account_share_its_rate_limit(apps: &Apps) {
     assert_eq!(first.codes(), [""; 0], "{}", first.body);
     assert_eq!(header(&first.headers, "ratelimit-policy"), Some("\"account\";q=1;w=1"));
     assert_eq!(t.ask(&second, COSTLY).await.codes(), ["RATE_LIMITED"]);
-    assert!(t.sends(&sub.key).await, "another account has a bucket of its own");
+    assert!(t.sends(&sub.key).await, "another account has its own bucket");
 }
 
 #[db_test]
@@ -175,7 +175,7 @@ fn from(peer: &str, mut request: Request<Body>) -> Request<Body> {
     request
 }
 
-/// Valid keys still work from there, and other addresses are not affected.
+/// Valid keys still work from that address, and other addresses are not affected.
 #[db_test]
 async fn an_address_that_tries_many_wrong_keys_is_limited(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -195,20 +195,24 @@ async fn an_address_that_tries_many_wrong_keys_is_limited(t: &TestApp) {
         }
     }
     assert!(wrong >= http::FAILURES_MAX && limited > 0, "{wrong} wrong, {limited} limited");
-    // The bucket is empty: what it regains meanwhile is used again.
+    // The bucket is empty: whatever it regains in the meantime is used up again.
     let before = t.statements();
     while ask("203.0.113.7", "tg_live_wrong").await.0 != 429 {}
     assert_eq!(t.statements(), before, "a malformed key is not looked up");
     assert_eq!(
         ask("203.0.113.7", &unseen).await,
         (200, String::new()),
-        "a key that was never seen"
+        "an unseen key is not looked up"
     );
-    assert_eq!(ask("203.0.113.7", &team.key).await, (200, String::new()), "a key that was");
+    assert_eq!(
+        ask("203.0.113.7", &team.key).await,
+        (200, String::new()),
+        "a known key still works"
+    );
     assert_eq!(ask("203.0.113.8", "tg_live_wrong").await, (401, "UNAUTHENTICATED".to_owned()));
 }
 
-/// Any number of wrong keys is looked up together.
+/// Many invalid keys are looked up with each statement.
 #[db_test]
 async fn well_formed_wrong_keys_do_not_block_valid_keys(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -237,7 +241,7 @@ async fn well_formed_wrong_keys_do_not_block_valid_keys(t: &TestApp) {
     assert_eq!(rights, [200; 10]);
 }
 
-/// Behind it, all clients share one address.
+/// Behind an untrusted proxy, all clients share one address.
 #[db_test]
 async fn an_untrusted_proxy_is_logged_once(apps: &Apps) {
     let trusted_proxies = vec!["203.0.113.7/32".parse().expect("a network")];

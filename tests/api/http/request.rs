@@ -100,8 +100,7 @@ async fn requests_with_another_method_media_type_or_shape_are_refused(t: &TestAp
     }
 }
 
-/// Not even requests with other keys of the same team are delayed. The waiting ones are refused in
-/// the end.
+/// Not even requests with other keys of the same team are delayed. The requests without a body are refused in the end.
 #[db_test]
 async fn requests_whose_bodies_are_never_sent_delay_no_other_request(t: &Arc<TestApp>) {
     let (team, other) = (t.team(1_000).await, t.team(1_000).await);
@@ -113,7 +112,7 @@ async fn requests_whose_bodies_are_never_sent_delay_no_other_request(t: &Arc<Tes
         hanging.spawn(async move { t.request(post(&key, body)).await });
     }
     let mut refused = Vec::new();
-    // A slow machine refuses the first before it has received the last.
+    // On a slow machine, the first requests may be refused before the last ones are received.
     while waited_for.load(Ordering::Relaxed) + refused.len() < http::HELD_MAX {
         refused.extend(hanging.try_join_next());
         tokio::task::yield_now().await;
@@ -132,7 +131,7 @@ async fn requests_whose_bodies_are_never_sent_delay_no_other_request(t: &Arc<Tes
     assert!(t.sends(&hot.key).await);
 }
 
-/// A body that is never sent. Counts when the server starts to wait for it.
+/// A body that is never sent. Adds to `waited_for` when the server starts to wait for the body.
 fn endless_body(waited_for: &Arc<AtomicUsize>) -> Body {
     let (waited_for, mut is_new) = (Arc::clone(waited_for), true);
     let never = stream::poll_fn(move |_| {
@@ -144,7 +143,7 @@ fn endless_body(waited_for: &Arc<AtomicUsize>) -> Body {
     Body::from_stream(never)
 }
 
-/// It is not refused as too large.
+/// The error does not say that the body is too large.
 #[db_test]
 async fn an_incomplete_body_is_refused_as_bad_input(t: &TestApp) {
     let team = t.team(0).await;
@@ -190,7 +189,7 @@ async fn get_requests_run_queries_but_no_mutations(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// The same rules apply: no mutation by GET, and nothing that the role may not use.
+/// Persisted queries follow the same rules as others: no mutation by GET, and no field that is hidden from the role.
 #[db_test]
 async fn a_persisted_query_is_sent_once_and_then_named_by_its_hash(t: &TestApp) {
     let team = t.team(1_000).await;

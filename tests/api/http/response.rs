@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::QUERY;
 use crate::harness::{TestApp, post};
 
-/// The query is not repeated in it.
+/// The error does not repeat the query.
 #[db_test]
 async fn a_syntax_error_is_reported_in_one_line_with_its_position(t: &TestApp) {
     let team = t.team(0).await;
@@ -48,7 +48,7 @@ async fn a_syntax_error_is_reported_in_one_line_with_its_position(t: &TestApp) {
     assert_eq!(*answer.data(), json!({ "team": { "name": "Acme" } }));
 }
 
-/// The client receives a request id.
+/// The client receives only a request id, which is also in the log.
 #[db_test]
 async fn an_internal_error_is_logged_and_hidden_from_the_client(t: &TestApp) {
     let team = t.team(0).await;
@@ -93,7 +93,7 @@ async fn the_server_reports_health_and_readiness(t: &TestApp) {
     assert_eq!(t.request(request).await.status, 503);
 }
 
-/// With `application/json`, every well-formed request is answered with 200.
+/// With `application/json`, every well-formed request is answered with status 200.
 #[db_test]
 async fn the_status_depends_on_the_accepted_media_type(t: &TestApp) {
     let team = t.team(0).await;

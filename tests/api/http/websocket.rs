@@ -15,7 +15,8 @@ use crate::harness::{Log, Received, Socket, TestApp};
 
 const PROTOCOL: (&str, &str) = ("sec-websocket-protocol", "graphql-transport-ws");
 
-/// The oldest is closed for the next one. Other addresses are not affected.
+/// When an address opens one socket too many, its oldest unauthenticated socket is closed. Other addresses are not
+/// affected.
 #[db_test]
 async fn one_address_has_a_limited_number_of_unauthenticated_sockets(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
@@ -39,7 +40,7 @@ async fn one_address_has_a_limited_number_of_unauthenticated_sockets(t: &TestApp
     known.send(json!({ "type": "connection_init", "payload": payload })).await;
     assert_eq!(known.next().await, Received::Message(json!({ "type": "connection_ack" })));
     assert_eq!(oldest.before_pong().await, []);
-    // The first one replaces the socket that is authenticated now.
+    // This socket replaces the one that has just been authenticated, so no other is closed.
     let _last = Socket::silent(server.address).await;
     assert_eq!(oldest.before_pong().await, []);
     let mut next = Socket::silent(server.address).await;
@@ -71,7 +72,7 @@ async fn log_entries_of_a_socket_have_the_request_id_of_its_upgrade(t: &TestApp)
     t.execute("UPDATE account SET metadata = NULL").await;
 }
 
-/// Control messages, which are free for the client.
+/// Control messages of a client, which cost nothing.
 fn controls() -> [Vec<u8>; 5] {
     let text = |message: serde_json::Value| frame(0x81, message.to_string().as_bytes());
     [
@@ -83,7 +84,7 @@ fn controls() -> [Vec<u8>; 5] {
     ]
 }
 
-/// Control messages that its operations need do not count.
+/// Control messages that the client's operations need do not count.
 #[db_test]
 async fn control_messages_of_a_client_are_rate_limited(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
@@ -94,7 +95,7 @@ async fn control_messages_of_a_client_are_rate_limited(t: &TestApp) {
             if is_known {
                 stream.write_all(&frame(0x81, init.as_bytes())).await.expect("it is read");
             }
-            // Far more than the rate allows while they are read.
+            // Far more control messages than the rate limit allows while they are read.
             let many = control.repeat(100 * CONTROLS_MAX.get() as usize);
             stream.write_all(&many).await.expect("it is read");
             assert_eq!(said(&mut stream).await.closed(), Some(1008), "{control:?}");
@@ -113,7 +114,7 @@ async fn control_messages_of_a_client_are_rate_limited(t: &TestApp) {
     assert_eq!(socket.before_pong().await, []);
 }
 
-/// Browsers send their cookies with it.
+/// Browsers send their cookies with the upgrade request.
 #[db_test]
 async fn the_headers_of_an_upgrade_may_be_large(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
@@ -125,7 +126,7 @@ async fn the_headers_of_an_upgrade_may_be_large(t: &TestApp) {
     assert_eq!(socket.next().await, Received::Message(json!({ "type": "connection_ack" })));
 }
 
-/// RFC 6455.
+/// RFC 6455 requires a close frame as the reply to a close frame, and the codes for protocol errors.
 #[db_test]
 async fn a_close_is_answered_with_a_close_and_a_protocol_error_with_its_code(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
@@ -156,14 +157,14 @@ async fn a_close_is_answered_with_a_close_and_a_protocol_error_with_its_code(t: 
     }
 }
 
-/// A message of 8,000 bytes a frame without an end, with a ping after each frame.
+/// A message that never ends, in frames of 8,000 bytes, with a ping after each frame.
 fn unfinished(frames: usize) -> Vec<u8> {
     let part = b"x".repeat(8_000);
     let frame_of = |at| [frame(u8::from(at == 0), &part), frame(0x89, b"x")].concat();
     (0..frames).flat_map(frame_of).collect()
 }
 
-/// Reads this many pongs to one-byte pings, or returns what came instead.
+/// Reads this many pongs to one-byte pings, or returns the bytes that came instead.
 async fn pongs(stream: &mut TcpStream, count: usize) -> Result<(), Vec<u8>> {
     for _ in 0..count {
         let mut pong = vec![0; 3];
@@ -175,8 +176,8 @@ async fn pongs(stream: &mut TcpStream, count: usize) -> Result<(), Vec<u8>> {
     Ok(())
 }
 
-/// They count for the socket before it is authenticated, and for the team afterwards. Control
-/// frames in between change nothing.
+/// The bytes count for the socket until it is authenticated, and for the team afterwards. Control frames in between
+/// change nothing.
 #[db_test]
 async fn the_bytes_of_an_unfinished_message_count(t: &TestApp) {
     let (team, other, server) = (t.team(1_000).await, t.team(1_000).await, t.serve().await);
@@ -193,7 +194,7 @@ async fn the_bytes_of_an_unfinished_message_count(t: &TestApp) {
         stream.write_all(&frame(0x81, init.as_bytes())).await.expect("it is read");
         let ack = json!({ "type": "connection_ack" }).to_string();
         let mut answer = vec![0; 2 + ack.len()];
-        stream.read_exact(&mut answer).await.expect("an answer");
+        stream.read_exact(&mut answer).await.expect("a response");
         assert_eq!(answer[2..], *ack.as_bytes());
         let _ = stream.write_all(&unfinished(31)).await;
         pongs(&mut stream, 31).await.map(|()| stream)
@@ -212,7 +213,7 @@ async fn the_bytes_of_an_unfinished_message_count(t: &TestApp) {
     drop(held);
 }
 
-/// It does not count until the end of its socket.
+/// The bytes of a handled message no longer count, even if its socket stays open.
 #[db_test]
 async fn a_large_message_counts_only_until_it_is_handled(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
@@ -252,29 +253,29 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 
 /// A connection that was upgraded to a socket.
 async fn upgraded(address: SocketAddr) -> TcpStream {
-    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    let mut stream = TcpStream::connect(address).await.expect("the server listens");
     let head = "GET /graphql HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
                 sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
                 sec-websocket-protocol: graphql-transport-ws\r\n\r\n";
     stream.write_all(head.as_bytes()).await.expect("it is read");
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\n") {
-        answer.push(stream.read_u8().await.expect("an answer"));
+        answer.push(stream.read_u8().await.expect("a response"));
     }
     assert!(answer.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&answer));
     stream
 }
 
-/// What a server sent on a socket until its end.
+/// The bytes that a server sent on a socket until its end.
 #[derive(Debug)]
 struct Said {
     frames: Vec<(u8, Vec<u8>)>,
-    /// Whether it ended without a reset.
+    /// Whether the socket ended without a reset.
     has_ended: bool,
 }
 
 impl Said {
-    /// The code of the close frame, which is the last; 1005 if it has none.
+    /// The code of the close frame, which is the last frame; 1005 if it has no code.
     fn closed(&self) -> Option<u16> {
         let (first, payload) = self.frames.last()?;
         (*first == 0x88).then(|| match payload[..] {

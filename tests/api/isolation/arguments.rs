@@ -71,7 +71,7 @@ const NAMING: &[(&str, &str)] = &[
     ("Mutation.cancelMessage(id)", "cancelMessage(id: $id) { message { id } ERRORS }"),
 ];
 
-/// The same for arguments that name what a team's main account manages or an operator sees.
+/// Like [`NAMING`], for arguments that name what a team's main account manages or an operator sees.
 const MANAGING: &[(&str, &str)] = &[
     ("Query.subAccount(by.id)", "subAccount(by: { id: $id }) { id name }"),
     ("Query.subAccount(by.externalId)", "subAccount(by: { externalId: $id }) { id name }"),
@@ -121,7 +121,7 @@ pub const LISTS: &[(&str, &str)] = &[
     ("Query.teams", "teams(PAGE) { LIST }"),
 ];
 
-/// Tested over a socket, in `subscriptions/audience.rs`.
+/// Arguments that are tested over a socket, in `subscriptions/audience.rs`.
 pub const SUBSCRIBING: &[&str] = &["Subscription.messageUpdated(id)"];
 
 /// Paths of arguments with their calls: what an account owns, or what is managed.
@@ -141,7 +141,7 @@ pub fn rows(is_managing: bool) -> Vec<(String, String)> {
     rows
 }
 
-/// A call that is accepted, with `$id` in place of one of its arguments. It selects all ids and errors of the payload.
+/// A successful call with `$id` in place of one of its arguments. It selects all ids and errors of the payload.
 fn naming(call: &Call<'_>, path: &[&str], types: &[TypeDefinition]) -> String {
     let document = parse_query(format!("mutation {{ {}{} }}", call.mutation, call.accepted));
     let operations = document.expect("a call").operations;
@@ -260,7 +260,7 @@ fn base(of: &Type) -> String {
     of.to_string().replace(['[', ']', '!'], "")
 }
 
-/// A new one must be tested with ids of others.
+/// A new argument must be tested with ids of other accounts.
 #[test]
 fn every_argument_that_names_something_has_a_row() {
     let calls = [false, true].into_iter().flat_map(rows).map(|(path, _)| path);

@@ -1,4 +1,4 @@
-//! An id of another account is answered exactly like an id that does not exist.
+//! The response for an id of another account is the same as for an id that does not exist.
 
 use db_test::db_test;
 use serde_json::json;
@@ -16,8 +16,7 @@ struct Foreign {
     external_ids: &'static [&'static str],
 }
 
-/// Calls every row with everything foreign to the caller. `OWN_…` becomes an id of the caller's
-/// own.
+/// Calls every row with every id that is foreign to the caller. `OWN_…` becomes an id of the caller's own.
 async fn assert_all_unknown(
     t: &TestApp,
     key: &str,
@@ -67,7 +66,7 @@ async fn deleted(t: &TestApp, key: &str) -> Vec<String> {
     vec![gone.contact, gone.address, gone.template, gone.sender]
 }
 
-/// The ids are those of a sibling, of the main account, of another team, and of deleted data.
+/// The ids are those of a sibling account, of the main account, of another team, and of deleted data.
 #[db_test]
 async fn ids_of_others_are_answered_like_ids_that_do_not_exist(
     apps: &Apps,
@@ -89,8 +88,8 @@ async fn ids_of_others_are_answered_like_ids_that_do_not_exist(
         let of_sub = Foreign { ids: of_sub, external_ids: &["own-1", "own-2", "foreign-1"] };
         assert_all_unknown(&t, &own.subs[0].key, rows, (&own, 1), &of_sub).await;
 
-        // A main account manages its sub-accounts, their keys and which account has a phone number.
-        // It sees none of their other data.
+        // A main account manages its sub-accounts, their keys, and which account has a phone number. It sees none of
+        // their other data.
         let mut of_main =
             [of_foreign, deleted.clone(), vec![operators, own.team.id.clone()]].concat();
         for AccountData { message, contact, address, number, template, sender } in
@@ -122,7 +121,7 @@ async fn without_a_valid_key_every_id_is_answered_alike(apps: &Apps) {
         let before = t.everything().await;
 
         for key in [revoked.as_str(), "", "tg_live_sub_nobodys"] {
-            // A fresh process has not seen many wrong keys yet.
+            // A fresh process has not yet counted any invalid keys.
             let server = t.beside(protection.setup()).await;
             let unknown = server.ask(key, "{ viewer { role } }").await;
             assert_eq!((unknown.status.as_u16(), unknown.codes()), (401, vec!["UNAUTHENTICATED"]));

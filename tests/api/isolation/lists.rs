@@ -10,7 +10,7 @@ use super::{
 };
 use crate::harness::{Apps, Sqlite, TestSubAccount, text};
 
-/// The list is read in both directions.
+/// Each list is read in both directions.
 #[db_test]
 async fn a_cursor_of_another_account_shows_only_the_callers_rows(apps: &Apps) {
     for protection in Protection::of(apps.database) {
@@ -50,7 +50,7 @@ async fn a_cursor_of_another_account_shows_only_the_callers_rows(apps: &Apps) {
     }
 }
 
-/// The cursors and ids of the list in an answer; none if it was refused.
+/// The cursors and ids of the list in a response; none if the request was refused.
 fn cursors_and_ids(data: &Value) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut open = vec![data];
@@ -94,7 +94,7 @@ async fn each_account_lists_only_its_own_data(apps: &Apps) {
     }
 }
 
-/// Shows that the filters are really removed where [`UNFILTERED`] tests row security alone.
+/// This test shows that the filters are really removed where [`UNFILTERED`] tests row security alone.
 #[db_test(postgres)]
 async fn without_filters_and_row_security_every_account_sees_everything(apps: &Apps) {
     let t = Protection { row_security: RowSecurity::Off, ..UNFILTERED }.start(apps).await;
@@ -171,7 +171,7 @@ async fn each_sub_account_sees_only_its_own_messages_ledger_and_usage(apps: &App
     }
 }
 
-/// It sees only their charges.
+/// The main account sees only the charges for its sub-accounts' messages.
 #[db_test]
 async fn a_main_account_does_not_see_its_sub_accounts_messages(apps: &Apps) {
     for protection in Protection::of(apps.database) {
@@ -255,7 +255,7 @@ async fn teams_list_and_count_only_their_own_accounts_keys_and_usage(apps: &Apps
     }
 }
 
-/// PostgreSQL cannot store one.
+/// PostgreSQL cannot store a NUL character.
 #[db_test]
 async fn a_search_with_a_nul_character_finds_nothing(apps: &Apps) {
     let protection = if apps.database == Sqlite { SQLITE } else { POSTGRES };

@@ -1,6 +1,6 @@
-//! Isolation: data of another team, another account or the other environment is neither returned
-//! nor changed. On PostgreSQL each test runs twice: with row security alone, and together with the
-//! owner filters of the statements.
+//! Isolation: data of another team, another account or the other environment is neither returned nor changed. On
+//! PostgreSQL each test runs twice: with row security alone, and with both row security and the owner filters of the
+//! statements.
 
 mod arguments;
 mod ids;
@@ -57,7 +57,7 @@ fn without_owners(sql: &str) -> String {
     let of_teams = of_teams.map(|table| format!("\"{table}\".\"team_id\""));
     let mut sql = sql.to_owned();
     for owner in of_accounts.into_iter().chain(of_teams) {
-        // Each parameter must be used, and no id is an empty text.
+        // Each parameter must be used, and no id is an empty string.
         sql = sql.replace(&format!("{owner} = $"), "'' <> '' || $");
         for filter in ["=", "IN"] {
             let filter = format!("{owner} {filter} ");
@@ -102,7 +102,7 @@ async fn account_data(t: &TestApp, key: &str, to: &str) -> AccountData {
     let message = send(t, key, to).await;
     let (contact, addresses) = t.contact(key, &[to]).await;
     t.opt_out(key, "+12025550170").await;
-    // The number is free, so that only messages cost money.
+    // The number is free of charge, so that only messages cost money.
     let number = 5_550_100 + t.number("SELECT COUNT(*) FROM inventory_number").await;
     let number = format!("+1202{number}");
     t.stock(&format!("{number},US,LOCAL,SMS,0,0\n")).await;
@@ -131,17 +131,17 @@ async fn team_data(t: &TestApp, name: &str) -> TeamData {
     TeamData { team, subs, accounts }
 }
 
-/// Text that names nothing or cannot be an id.
+/// Text that names no object or cannot be an id.
 const ODD: [&str; 7] = [UNKNOWN_IDS[1], "", " ", "null", "\0", "%", "' OR 1 = 1 --"];
 
-/// Each of these ids gets exactly the answer of an id that does not exist, after as many
+/// The response for each of these ids is exactly that for an id that does not exist, after the same number of
 /// statements, and nothing changes.
 async fn assert_unknown(t: &TestApp, key: &str, query: &str, ids: &[String]) {
     let body = |id: &str| json!({ "query": query, "variables": { "id": id } }).to_string();
     let before = t.everything().await;
     let ask = async |id: &str| {
         t.forget();
-        // Each refusal is the first of its kind, so it is entered in the audit log.
+        // After this step, each refusal is the first of its kind, so it is entered in the audit log.
         t.step(WINDOW);
         let begun = t.statements();
         (t.raw(key, body(id)).await, t.statements() - begun)

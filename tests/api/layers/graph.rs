@@ -1,5 +1,5 @@
 //! The module graph of the program, read from its source: paths in `use` declarations, in code and in macros, and the
-//! fields of `App`, each of which stands for the module that defines its type. Unit tests are left out.
+//! fields of `App`, each of which counts as a use of the module that defines its type. Unit tests are left out.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -43,12 +43,12 @@ impl Sources {
     }
 }
 
-/// What each module names: modules of this crate, and other crates by their names.
+/// The modules of this crate, and the other crates, that each module names.
 pub struct Graph(pub BTreeMap<String, BTreeSet<String>>);
 
 struct Module {
     syntax: File,
-    /// Names that `use` declarations bring in, and the paths that they stand for.
+    /// Names that `use` declarations import, and their paths.
     imports: HashMap<String, Segments>,
     /// The part of `imports` that other modules can use.
     exports: HashMap<String, Segments>,
@@ -105,7 +105,7 @@ impl Graph {
         Self(graph.collect())
     }
 
-    /// The loops of modules that name each other, each loop as the modules in it.
+    /// The dependency cycles, each as the set of its modules.
     pub fn circles(&self) -> Vec<BTreeSet<String>> {
         let reach: BTreeMap<&String, BTreeSet<&String>> = self
             .0
@@ -158,7 +158,7 @@ fn fields_of_app(
     fields
 }
 
-/// Paths of a file, and the fields that it takes of an `app`.
+/// The paths in a file, and the fields of an `app` that it uses.
 struct Paths {
     found: Vec<Segments>,
     fields: BTreeSet<String>,
@@ -317,7 +317,7 @@ fn owner(path: &[String], modules: &BTreeMap<String, Module>, depth: usize) -> O
         let is_crate = path.len() > 1 && path[0].starts_with(|first: char| first.is_lowercase());
         return is_crate.then(|| path[0].clone());
     }
-    assert!(depth < 8, "{path:?} is exported in a loop");
+    assert!(depth < 8, "{path:?} is exported in a cycle");
     for length in (1..=path.len()).rev() {
         let Some(module) = modules.get(&path[..length].join("::")) else { continue };
         if let Some(exported) = path.get(length).and_then(|name| module.exports.get(name)) {

@@ -1,5 +1,5 @@
 //! The direction of dependencies: a layer names only layers below it, a folder of the domain only folders before it,
-//! and no modules name each other in a loop.
+//! and no modules name each other in a cycle.
 
 mod graph;
 
@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use graph::{Graph, Sources};
 
-/// The modules of each layer, from the bottom. A layer may name itself and everything below it; the modules of one layer
-/// that are separated by `|` may not name each other.
+/// The modules of each layer, from the bottom. A layer may name itself and everything below it; the modules of one
+/// layer that are separated by `|` may not name each other.
 const LAYERS: [&str; 6] = [
     "clock money json metrics time_zone fault limits db",
     "carrier",
@@ -66,7 +66,7 @@ fn entity_and_migration_know_nothing_of_the_program() {
     }
 }
 
-/// The test must not pass because it sees nothing: an upward use that is planted in any layer is found.
+/// This test shows that the other one can fail: it plants a forbidden use in each layer, and each is found.
 #[test]
 fn planted_upward_uses_are_found() {
     let sources = sources();
@@ -96,8 +96,8 @@ fn planted_upward_uses_are_found() {
 #[test]
 fn modules_do_not_name_each_other_in_a_loop() {
     let mut graph = Graph::of(&sources());
-    // The composition root names the types of its fields, and the domain takes it as an argument. The fields count as
-    // what they are.
+    // The composition root names the types of its fields, and the domain takes it as an argument. A use of one of its
+    // fields counts as a use of the module that defines the field's type.
     graph.0.remove("crate::app");
     // A module consists of the modules below it, so only what these name counts.
     for (module, uses) in &mut graph.0 {
@@ -147,7 +147,7 @@ fn violations(sources: &Sources) -> Vec<String> {
     found
 }
 
-/// Whether `used` is in a row after that of `user`, or apart from it in the same row.
+/// Whether `used` is in a later row than `user`, or in another part of the same row.
 fn is_upward(rows: &[&str], user: &str, used: &str) -> bool {
     let position = |name: &str| {
         let row = rows.iter().position(|row| row.split([' ', '|']).any(|of_row| of_row == name));

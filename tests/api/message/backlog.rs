@@ -1,5 +1,4 @@
-//! Changes of an account with many waiting messages: committed immediately, and applied to the
-//! messages in steps.
+//! Changes to an account with many waiting messages: committed immediately, and applied to the messages in steps.
 
 use std::sync::Arc;
 
@@ -42,7 +41,7 @@ async fn pending(t: &TestApp) -> i64 {
     t.number(pending).await
 }
 
-/// Status and keys change immediately. Balances and totals agree after each step.
+/// The account's status and keys change immediately. Balances and totals agree after each step.
 #[db_test]
 async fn a_deactivation_cancels_waiting_messages_in_steps(t: &TestApp) {
     t.set_sms_price(10_000).await;
@@ -60,10 +59,10 @@ async fn a_deactivation_cancels_waiting_messages_in_steps(t: &TestApp) {
     }
     assert_eq!((count(t, "CANCELED").await, t.refunds().await), (0, 0));
     assert_eq!(t.balance(&team).await, 1_100);
-    // From now on, none is submitted to the carrier.
+    // From now on, no message of the account is submitted to the carrier.
     let due = worker::deliver_due(&t.app).await.expect("the worker delivers");
     assert_eq!((due.messages, due.has_more), (0, false));
-    // One step per 500 messages. Each step is complete, also if the process ends between steps.
+    // One step per 500 messages. The data is consistent after each step, even if the process ends between steps.
     for (canceled, refunded) in [(500, 500), (1_000, 900), (1_200, 900)] {
         assert!(step(t, &mut BacklogPosition::default()).await);
         assert_eq!((count(t, "CANCELED").await, t.refunds().await), (canceled, refunded));
@@ -77,7 +76,8 @@ async fn a_deactivation_cancels_waiting_messages_in_steps(t: &TestApp) {
     assert_eq!(t.carrier.sent.lock().expect("the record").len(), 0);
 }
 
-/// They are canceled even if the worker had no time for it. Messages accepted since are sent.
+/// Messages from before the deactivation are canceled even if the worker had no time to cancel them before the
+/// reactivation. Messages accepted after the reactivation are sent.
 #[db_test]
 async fn a_reactivation_does_not_restore_messages_from_before_the_deactivation(t: &TestApp) {
     t.set_sms_price(10_000).await;
@@ -92,7 +92,7 @@ async fn a_reactivation_does_not_restore_messages_from_before_the_deactivation(t
     let mut position = BacklogPosition::default();
     assert!(step(t, &mut position).await);
     assert_eq!(t.change_status(&team, &sub.id, "reactivateSubAccount").await, "ACTIVE");
-    // In the same millisecond as the old ones.
+    // The new message is accepted in the same millisecond as the old ones.
     let key = t.api_key(&team, &sub.id, "LIVE").await;
     let new = t.send(&key, json!({ "to": "+12025550123", "text": "Hello" })).await;
     let new = text(&new.data()["sendMessage"]["message"]["id"]);
@@ -101,15 +101,15 @@ async fn a_reactivation_does_not_restore_messages_from_before_the_deactivation(t
     assert_eq!((delivered.messages, delivered.has_more), (1, false));
     let sent = t.carrier.sent.lock().expect("the record").clone();
     assert_eq!(sent.iter().map(ToString::to_string).collect::<Vec<_>>(), [new]);
-    // They are not sent and do not expire while the account is suspended, or when they become due.
+    // The old messages are neither sent nor expired while the account is suspended, or when they become due.
     t.send_many(&key, 1, json!({ "sendAt": "2026-03-16T12:00:05Z" })).await;
     t.step(TimeDelta::seconds(10));
     for status in ["suspendSubAccount", "reactivateSubAccount"] {
         t.change_status(&team, &sub.id, status).await;
-        let claim = delivery::claim(&t.app).await.expect("the claim");
+        let claim = delivery::claim(&t.app).await.expect("the messages are claimed");
         assert!(claim.messages.iter().all(|one| one.step == delivery::Step::Report), "{status}");
     }
-    // A second deactivation cancels what was accepted since.
+    // A second deactivation cancels the messages accepted since the first one.
     t.step(TimeDelta::seconds(61));
     t.change_status(&team, &sub.id, "deactivateSubAccount").await;
     t.change_status(&team, &sub.id, "reactivateSubAccount").await;
@@ -121,7 +121,7 @@ async fn a_reactivation_does_not_restore_messages_from_before_the_deactivation(t
     assert_eq!(t.carrier.sent.lock().expect("the record").len(), 1);
 }
 
-/// Their ids are then lower than those of the messages to be canceled.
+/// After the clock was set back, the ids of new messages are lower than those of the messages to be canceled.
 #[db_test]
 async fn messages_accepted_since_a_reactivation_are_sent_even_if_the_clock_was_set_back(
     t: &TestApp,
@@ -130,7 +130,7 @@ async fn messages_accepted_since_a_reactivation_are_sent_even_if_the_clock_was_s
     let team = t.team(2_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     t.send_many(&sub.key, 600, json!({})).await;
-    // This key was revoked long before, so what it sent is canceled.
+    // This key was revoked long before, so messages sent with it are canceled.
     let early = t.api_key(&team, &sub.id, "LIVE").await;
     t.send_many(&early, 3, json!({})).await;
     t.revoke_key(&team, &t.key_id(&early).await).await;
@@ -140,7 +140,7 @@ async fn messages_accepted_since_a_reactivation_are_sent_even_if_the_clock_was_s
     t.step(-TimeDelta::minutes(10));
     let key = t.api_key(&team, &sub.id, "LIVE").await;
     t.send_many(&key, 5, json!({})).await;
-    // Also if its key is revoked later.
+    // Messages of this key are sent even if the key is revoked later.
     t.revoke_key(&team, &t.key_id(&key).await).await;
     t.deliver_due().await;
     assert_eq!(t.run_backlog().await, 2);
@@ -244,7 +244,7 @@ async fn teams_and_their_accounts_take_turns_in_the_steps(t: &TestApp) {
     assert_eq!(last, [json!(0), json!(0), json!(0)]);
 }
 
-/// Messages that become due use them immediately. Scheduled messages keep waiting.
+/// Messages that become due follow the new quiet hours immediately. Scheduled messages keep waiting.
 #[db_test]
 async fn new_quiet_hours_are_applied_to_delayed_messages_in_steps(t: &TestApp) {
     let team = t.team(10_000).await;
@@ -252,7 +252,7 @@ async fn new_quiet_hours_are_applied_to_delayed_messages_in_steps(t: &TestApp) {
     t.run_backlog().await;
     t.send_many(&team.key, 1_200, json!({})).await;
     t.send_many(&team.key, 50, json!({ "sendAt": "2026-03-16T12:30:00Z" })).await;
-    while delivery::claim(&t.app).await.expect("the claim").has_more {}
+    while delivery::claim(&t.app).await.expect("the messages are claimed").has_more {}
     assert_eq!(count(t, "SCHEDULED").await, 1_250);
     let due = async |until: &str| {
         let (t, until) = (t, until.replace('Z', "+00:00").replace('T', " "));
@@ -264,7 +264,7 @@ async fn new_quiet_hours_are_applied_to_delayed_messages_in_steps(t: &TestApp) {
     };
     assert_eq!(due("2026-03-16T12:00:00Z").await, 0);
 
-    // Shortened several times: only the last change counts.
+    // The quiet hours are shortened several times: only the last change counts.
     for _ in 0..3 {
         set_quiet_hours(t, &team.key, "null").await;
         let shorter = "{ from: \"12:00\", to: \"13:10\", timeZone: \"Europe/Berlin\" }";
@@ -276,9 +276,9 @@ async fn new_quiet_hours_are_applied_to_delayed_messages_in_steps(t: &TestApp) {
         assert_eq!(due("2026-03-16T12:10:00Z").await, judged);
     }
     assert!(!step(t, &mut position).await);
-    assert_eq!(delivery::claim(&t.app).await.expect("the claim").messages.len(), 0);
+    assert_eq!(delivery::claim(&t.app).await.expect("the messages are claimed").messages.len(), 0);
 
-    // Removed between two steps: the last change applies to all messages.
+    // The quiet hours are removed between two steps: the last change applies to all messages.
     set_quiet_hours(t, &team.key, LUNCH).await;
     assert!(step(t, &mut position).await);
     set_quiet_hours(t, &team.key, "null").await;
@@ -288,20 +288,20 @@ async fn new_quiet_hours_are_applied_to_delayed_messages_in_steps(t: &TestApp) {
     assert_eq!((count(t, "DELIVERED").await, count(t, "SCHEDULED").await), (1_200, 50));
 }
 
-/// Otherwise it would be claimed twice.
+/// If the message were released, a second worker could claim it.
 #[db_test]
 async fn new_quiet_hours_do_not_release_a_message_that_a_worker_is_expiring(t: &TestApp) {
     let team = t.team(1_000).await;
     set_quiet_hours(t, &team.key, LUNCH).await;
     t.send_many(&team.key, 1, json!({ "validUntil": "2026-03-16T12:30:00Z" })).await;
-    delivery::claim(&t.app).await.expect("the claim");
+    delivery::claim(&t.app).await.expect("the messages are claimed");
     t.step(TimeDelta::minutes(30));
-    assert_eq!(delivery::claim(&t.app).await.expect("the claim").messages.len(), 1);
+    assert_eq!(delivery::claim(&t.app).await.expect("the messages are claimed").messages.len(), 1);
 
     set_quiet_hours(t, &team.key, "null").await;
     t.run_backlog().await;
 
-    assert_eq!(delivery::claim(&t.app).await.expect("the claim").messages.len(), 0);
+    assert_eq!(delivery::claim(&t.app).await.expect("the messages are claimed").messages.len(), 0);
     t.step(TimeDelta::seconds(61));
     t.deliver().await;
     assert_eq!(count(t, "EXPIRED").await, 1);

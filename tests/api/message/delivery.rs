@@ -21,10 +21,10 @@ async fn a_message_goes_from_queued_to_delivered(t: &TestApp) {
     assert!(t.sends(&team.key).await);
 
     let mut seen = vec![status(t, &team.key).await];
-    let claimed = delivery::claim(&t.app).await.expect("the claim").messages;
+    let claimed = delivery::claim(&t.app).await.expect("the messages are claimed").messages;
     seen.push(status(t, &team.key).await);
     let sent = claimed.into_iter().map(|claimed| (claimed, delivery::Outcome::Sent)).collect();
-    delivery::settle(&t.app, sent).await.expect("the settling");
+    delivery::settle(&t.app, sent).await.expect("the messages are settled");
     seen.push(status(t, &team.key).await);
     t.step(TimeDelta::seconds(1));
     t.deliver_due().await;
@@ -33,7 +33,7 @@ async fn a_message_goes_from_queued_to_delivered(t: &TestApp) {
     assert_eq!(seen, ["QUEUED", "SENDING", "SENT", "DELIVERED"]);
 }
 
-/// The provider accepted them.
+/// Undelivered and unknown messages are not refunded, because the carrier accepted them.
 #[db_test]
 async fn undelivered_and_unknown_messages_stay_charged(t: &TestApp) {
     let team = t.team(1000).await;
@@ -70,7 +70,7 @@ async fn messages_of_a_suspended_account_are_sent_after_its_reactivation(t: &Tes
     assert_eq!(status(t, &sub.key).await, "DELIVERED");
 }
 
-/// It is repeated after the lease of the worker has expired.
+/// The submission is repeated after the worker's lease has expired.
 #[db_test]
 async fn an_interrupted_submission_is_repeated_only_if_no_recipient_can_receive_it_twice(
     t: &TestApp,
@@ -81,7 +81,7 @@ async fn an_interrupted_submission_is_repeated_only_if_no_recipient_can_receive_
     let team = t.team(1000).await;
     assert!(t.sends(&team.key).await);
     // The worker claims the message, and its process ends before it settles it.
-    assert_eq!(delivery::claim(&t.app).await.expect("the claim").messages.len(), 1);
+    assert_eq!(delivery::claim(&t.app).await.expect("the messages are claimed").messages.len(), 1);
 
     assert_eq!(t.deliver_due().await, 0);
     t.step(TimeDelta::seconds(61));
@@ -95,7 +95,7 @@ async fn an_interrupted_submission_is_repeated_only_if_no_recipient_can_receive_
 async fn a_worker_whose_lease_expired_settles_nothing(t: &TestApp) {
     let team = t.team(1000).await;
     t.send(&team.key, json!({ "to": "+15005550001", "text": "Hi" })).await;
-    let late = delivery::claim(&t.app).await.expect("the claim").messages;
+    let late = delivery::claim(&t.app).await.expect("the messages are claimed").messages;
     t.step(TimeDelta::seconds(61));
     t.deliver().await;
     let before = t.everything().await;
@@ -103,7 +103,7 @@ async fn a_worker_whose_lease_expired_settles_nothing(t: &TestApp) {
     let rejected =
         || delivery::Outcome::Failed { code: "LATE".to_owned(), text: "Late.".to_owned() };
     let late = late.into_iter().map(|claimed| (claimed, rejected())).collect();
-    delivery::settle(&t.app, late).await.expect("the settling");
+    delivery::settle(&t.app, late).await.expect("the messages are settled");
 
     assert_eq!(t.everything().await, before);
 }

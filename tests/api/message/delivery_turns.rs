@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 use crate::harness::TestApp;
 
-/// How many messages of each account one claim takes.
+/// How many messages of each account one claim takes, and whether more are due.
 async fn claimed(t: &TestApp) -> (BTreeMap<String, usize>, bool) {
-    let claim = delivery::claim(&t.app).await.expect("the claim");
+    let claim = delivery::claim(&t.app).await.expect("the messages are claimed");
     let mut by_account = BTreeMap::new();
     for claimed in claim.messages {
         *by_account.entry(claimed.message.account_id.to_string()).or_default() += 1;
@@ -22,7 +22,7 @@ async fn claimed(t: &TestApp) -> (BTreeMap<String, usize>, bool) {
     (by_account, claim.has_more)
 }
 
-/// What one does not use is available to the others.
+/// The part of a share that a team or account does not use is available to the others.
 #[db_test]
 async fn a_claim_is_shared_fairly_by_teams_and_then_by_accounts(t: &TestApp) {
     let (large, small) = (t.team(10_000).await, t.team(10_000).await);
@@ -50,7 +50,7 @@ async fn a_claim_is_shared_fairly_by_teams_and_then_by_accounts(t: &TestApp) {
     t.deliver().await;
 }
 
-/// This holds whatever else waits: messages of other accounts and teams, and TEST messages.
+/// Waiting messages of other accounts and teams, and TEST messages, do not delay an account's only message.
 #[db_test]
 async fn the_only_message_of_an_account_is_in_the_next_claim(t: &TestApp) {
     let (busy, quiet) = (t.team(10_000).await, t.team(10_000).await);
@@ -71,7 +71,7 @@ async fn the_only_message_of_an_account_is_in_the_next_claim(t: &TestApp) {
     t.deliver().await;
 }
 
-/// They also get what LIVE messages leave.
+/// TEST messages also get the capacity that LIVE messages leave unused.
 #[db_test]
 async fn test_messages_get_an_eighth_of_a_busy_claim(t: &TestApp) {
     let (team, other) = (t.team(10_000).await, t.team(0).await);
@@ -91,7 +91,7 @@ async fn test_messages_get_an_eighth_of_a_busy_claim(t: &TestApp) {
     t.deliver().await;
 }
 
-/// After the last team, it begins again with the first.
+/// After the last team, the polls begin again with the first team.
 #[db_test]
 async fn with_many_teams_each_poll_continues_after_the_last(t: &TestApp) {
     let mut teams = Vec::new();
@@ -197,7 +197,7 @@ async fn suspended_accounts_are_skipped_with_one_statement(t: &TestApp) {
     assert_eq!(t.number(delivered).await, 601);
 }
 
-/// Messages submitted before are settled. All others wait.
+/// Messages submitted before the suspension are settled. All other messages of the account wait.
 #[db_test]
 async fn messages_of_a_suspended_account_expire_and_are_refunded(t: &TestApp) {
     t.set_sms_price(10_000).await;
@@ -219,7 +219,7 @@ async fn messages_of_a_suspended_account_expire_and_are_refunded(t: &TestApp) {
     assert_eq!([count("DELIVERED").await, count("EXPIRED").await], [1, 0]);
 
     t.step(TimeDelta::minutes(1));
-    // The messages of an interrupted worker go to the next one when its lease has expired.
+    // The messages of an interrupted worker go to the next worker after its lease has expired.
     let (cut_off, has_more) = claimed(t).await;
     assert_eq!((cut_off, has_more), ([(sub.id.clone(), CLAIM_CAPACITY)].into(), true));
     t.deliver().await;
@@ -247,7 +247,7 @@ async fn messages_delayed_by_quiet_hours_do_not_use_the_share_of_others(t: &Test
     t.send_many(&quiet.key, 2_000, json!({})).await;
     t.send_many(&awake.key, 300, json!({})).await;
 
-    // The share of delayed messages is shared again: 128, 64, 32 and 16.
+    // The capacity that delayed messages leave unused is shared again: 128, 64, 32 and 16.
     let (first, has_more) = claimed(t).await;
     assert_eq!((first, has_more), ([(awake.id.clone(), 240)].into(), true));
     let (second, _) = claimed(t).await;
@@ -293,7 +293,7 @@ async fn concurrent_processes_claim_each_message_once(t: &TestApp) {
     for _ in 0..2 {
         let (one, two) = tokio::join!(delivery::claim(&t.app), delivery::claim(&other.app));
         for claim in [one, two] {
-            let claim = claim.expect("the claim");
+            let claim = claim.expect("the messages are claimed");
             taken.extend(claim.messages.iter().map(|claimed| claimed.message.id));
         }
     }

@@ -1,4 +1,4 @@
-//! Quiet hours: set by an account for itself. Messages wait until their end, and none is lost.
+//! Quiet hours, which each account sets for itself. Messages wait until the quiet hours end, and no message is lost.
 
 use chrono::TimeDelta;
 use db_test::db_test;
@@ -36,7 +36,7 @@ async fn quiet_team(t: &TestApp) -> TestTeam {
     team
 }
 
-/// The main account can see them. Input that is not valid changes nothing.
+/// The main account can see its sub-accounts' quiet hours. Input that is not valid changes nothing.
 #[db_test]
 async fn an_account_sets_its_own_quiet_hours(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -69,7 +69,7 @@ async fn an_account_sets_its_own_quiet_hours(t: &TestApp) {
         let expected = json!({ "account": null, "errors": errors });
         assert_eq!(refused.data()["setQuietHours"], expected);
     }
-    // A TEST key changes no settings.
+    // A TEST key cannot change settings.
     for account in [&sub.id, &team.main_account_id] {
         let test = t.api_key(&team, account, "TEST").await;
         let before = t.everything().await;
@@ -82,7 +82,7 @@ async fn an_account_sets_its_own_quiet_hours(t: &TestApp) {
     assert_eq!(cleared.data()["setQuietHours"]["account"]["quietHours"], json!(null));
 }
 
-/// This holds for any `sendAt` and both environments. Messages of other accounts are sent.
+/// Messages with any `sendAt` wait, in both environments. Messages of other accounts are sent.
 #[db_test]
 async fn messages_wait_for_the_end_of_the_quiet_hours(t: &TestApp) {
     let team = quiet_team(t).await;
@@ -110,7 +110,7 @@ async fn messages_wait_for_the_end_of_the_quiet_hours(t: &TestApp) {
     }
 }
 
-/// The contact is the account's own one with this address on this channel.
+/// The contact is the one in the sending account that has the recipient's address on the message's channel.
 #[db_test]
 async fn quiet_hours_use_the_time_zone_of_the_contact(t: &TestApp) {
     let team = quiet_team(t).await;
@@ -177,7 +177,7 @@ async fn a_message_that_expires_within_quiet_hours_is_refunded(t: &TestApp) {
     assert_eq!(answer.data()["balance"]["balance"], 9_999);
 }
 
-/// Other accounts do not wait for them.
+/// Messages of other accounts do not wait for the delayed ones.
 #[db_test]
 async fn more_messages_than_one_claim_are_delayed_in_one_round(t: &TestApp) {
     let team = quiet_team(t).await;
@@ -203,7 +203,7 @@ async fn more_messages_than_one_claim_are_delayed_in_one_round(t: &TestApp) {
     assert_eq!(t.number("SELECT COUNT(*) FROM message WHERE status = 'DELIVERED'").await, 301);
 }
 
-/// Scheduled messages keep waiting.
+/// Scheduled messages keep waiting until their time.
 #[db_test]
 async fn delayed_messages_follow_the_new_quiet_hours(t: &TestApp) {
     let team = quiet_team(t).await;

@@ -12,7 +12,7 @@ async fn quote(t: &TestApp, key: &str, input: Value) -> Answer {
     t.ask_with(key, QUOTE, json!({ "input": input })).await
 }
 
-/// This holds on every channel and for both kinds of keys.
+/// The test covers every channel, and keys of a main account and of a sub-account.
 #[db_test]
 async fn a_message_costs_the_price_of_its_destination_per_segment(t: &TestApp) {
     let team = t.team(100_000).await;
@@ -39,7 +39,7 @@ async fn a_message_costs_the_price_of_its_destination_per_segment(t: &TestApp) {
                         "wouldBeAccepted": true, "errors": [] }),
                 "{to}"
             );
-            assert_eq!(t.everything().await, before, "a quote leaves no trace");
+            assert_eq!(t.everything().await, before, "a quote stores nothing");
 
             let sent = t.send(key, input.clone()).await;
             let message = &sent.data()["sendMessage"]["message"];
@@ -137,7 +137,7 @@ async fn values_at_the_limits_are_accepted(t: &TestApp) {
     }
 }
 
-/// This holds whatever status, limit and balance are at the time of the repeat.
+/// The status, limit and balance at the time of the repeat do not matter.
 #[db_test]
 async fn a_repeat_returns_the_first_message(t: &TestApp) {
     t.set_sms_price(1_000_000).await;
@@ -150,7 +150,8 @@ async fn a_repeat_returns_the_first_message(t: &TestApp) {
     t.change_status(&team, &sub.id, "suspendSubAccount").await;
     let before = t.everything().await;
 
-    // Equal after normalization: the channel given, the number with spaces, keys in another order.
+    // This input is equal after normalization: the channel is given, the number has spaces, and the keys are in another
+    // order.
     let same = json!({ "to": "+1 (202) 555-0123", "channel": "SMS", "text": "Hi",
                        "metadata": { "a": 2, "b": 1.50 }, "idempotencyKey": "order-1" });
     let repeat = t.send(&sub.key, same.clone()).await;
@@ -169,7 +170,7 @@ async fn a_repeat_returns_the_first_message(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// Keys belong to one account and environment.
+/// An idempotency key belongs to one account and environment.
 #[db_test]
 async fn only_an_accepted_message_uses_its_idempotency_key(t: &TestApp) {
     let team = t.team(0).await;
@@ -239,7 +240,7 @@ async fn send_messages_answers_each_message_in_order(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// They can simulate every failure.
+/// TEST messages can simulate every failure.
 #[db_test]
 async fn test_messages_cost_nothing_and_reach_no_carrier(t: &TestApp) {
     let team = t.team(0).await;
@@ -282,7 +283,7 @@ async fn test_messages_cost_nothing_and_reach_no_carrier(t: &TestApp) {
     }
 }
 
-/// TEST messages are simulated.
+/// TEST messages are still simulated.
 #[db_test]
 async fn without_a_carrier_live_messages_are_refused(apps: &Apps) {
     let setup = Setup { has_carriers: false, ..Setup::default() };

@@ -28,7 +28,7 @@ const SEND_MANY: &str = "mutation($input: [SendMessageInput!]!) { sendMessages(i
 const QUOTE: &str = "query($input: SendMessageInput!) { messageQuote(input: $input) \
                      { cost wouldBeAccepted errors { code field } } }";
 
-/// Deletes at the beginning of a round and returns how many.
+/// Deletes the TEST messages whose retention has ended, as at the beginning of a worker's round. Returns their number.
 async fn delete_ended(app: &App) -> Result<usize, Fault> {
     Ok(test_retention::delete_ended(app, None).await?.messages)
 }
@@ -52,7 +52,7 @@ fn keyed(key: &str, text: &str) -> Value {
     json!({ "to": "+12025550123", "text": text, "idempotencyKey": key })
 }
 
-/// Adds to the counts of stored TEST messages and bytes in the account's row.
+/// Adds to the numbers of stored TEST messages and bytes in the account's row.
 async fn store(t: &TestApp, account_id: &str, messages: i64, bytes: i64) {
     let id = match t.app.db.backend() {
         sea_orm::DbBackend::Postgres => format!("'{account_id}'"),
@@ -65,13 +65,13 @@ async fn store(t: &TestApp, account_id: &str, messages: i64, bytes: i64) {
     .await;
 }
 
-/// The counts of all accounts together.
+/// The number and bytes of stored TEST messages of all accounts in total.
 async fn stored(t: &TestApp) -> (i64, i64) {
     let sum = |column| format!("SELECT CAST(SUM({column}) AS BIGINT) FROM account");
     (t.number(&sum("test_message_count")).await, t.number(&sum("test_message_bytes")).await)
 }
 
-/// A quote is refused too. Other accounts, repeats and LIVE messages are not affected.
+/// At the limit, a quote is refused too. Other accounts, repeats and LIVE messages are not affected.
 #[db_test]
 async fn the_number_and_bytes_of_stored_test_messages_are_limited_per_account(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -99,7 +99,7 @@ async fn the_number_and_bytes_of_stored_test_messages_are_limited_per_account(t:
         let refused = json!({ "cost": 0, "wouldBeAccepted": false,
                               "errors": [{ "code": "TEST_STORAGE_FULL", "field": [] }] });
         assert_eq!(quote.data()["messageQuote"], refused);
-        // Other reasons of a refusal come first.
+        // Other reasons for a refusal come first.
         let opposed = t.send(&test, json!({ "to": "+15005550005", "text": "H" })).await;
         assert_eq!(opposed.refusals(), ["INSUFFICIENT_BALANCE"]);
         let repeat = t.send(&test, keyed("first", "Hello")).await;
@@ -114,11 +114,11 @@ async fn the_number_and_bytes_of_stored_test_messages_are_limited_per_account(t:
 
     let quote = t.ask_with(&test, QUOTE, json!({ "input": input("H") })).await;
     assert_eq!(quote.data()["messageQuote"]["wouldBeAccepted"], true);
-    // 1 and twice 2 of the sub-account, and 2 of the main account.
+    // The sub-account has sent one message and twice two messages; the main account has sent two. Each has 5 bytes.
     assert_eq!(stored(t).await, (7, 5 + 2 * 10 + 2 * 5));
 }
 
-/// This holds also for a batch with several accounts and both environments.
+/// The counts are also correct after a batch with several accounts and both environments.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stored_test_messages_are_counted_in_the_row_of_their_account(t: &TestApp) {
@@ -143,8 +143,8 @@ async fn stored_test_messages_are_counted_in_the_row_of_their_account(t: &TestAp
     assert_eq!(t.number("SELECT COUNT(*) FROM message WHERE environment = 'LIVE'").await, 60);
 }
 
-/// The time is exact to the millisecond. It begins at `sendAt` if that is later than the
-/// acceptance. LIVE messages are kept.
+/// The seven days are exact to the millisecond. They begin at `sendAt` if that is later than the acceptance. LIVE
+/// messages are kept.
 #[db_test]
 async fn test_messages_are_deleted_after_seven_days(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -177,7 +177,7 @@ async fn test_messages_are_deleted_after_seven_days(t: &TestApp) {
     assert_eq!(t.everything().await, before);
     assert_eq!(t.send(&test, keyed("again", "Other")).await.refusals(), ["IDEMPOTENCY_CONFLICT"]);
     t.step(TimeDelta::milliseconds(1));
-    assert_eq!(delete_ended(&t.app).await.expect("it deletes"), 3);
+    assert_eq!(delete_ended(&t.app).await.expect("the messages are deleted"), 3);
     assert_eq!(delete_ended(&t.app).await.expect("the deletion runs"), 0);
     for gone in [&delivered, &failed, &past] {
         assert_eq!(is_there(gone).await, None);
@@ -186,7 +186,7 @@ async fn test_messages_are_deleted_after_seven_days(t: &TestApp) {
     assert_eq!((stored(t).await, t.number(live).await), ((1, 2), 1));
     t.assert_reconciled().await;
 
-    // Its idempotency key can be used again.
+    // The idempotency key of a deleted message can be used again.
     let again = t.send(&test, keyed("again", "Other")).await;
     assert_eq!(
         (again.refusals(), &again.data()["sendMessage"]["replayed"]),
@@ -195,14 +195,14 @@ async fn test_messages_are_deleted_after_seven_days(t: &TestApp) {
     let conflict = t.send(&team.key, keyed("again", "Other")).await;
     assert_eq!(conflict.refusals(), ["IDEMPOTENCY_CONFLICT"], "a LIVE message keeps its key");
     t.step(TimeDelta::days(27) - since_noon() - TimeDelta::milliseconds(1));
-    assert_eq!(delete_ended(&t.app).await.expect("it deletes"), 1);
+    assert_eq!(delete_ended(&t.app).await.expect("the messages are deleted"), 1);
     t.deliver().await;
     assert_eq!(is_there(&scheduled).await.as_deref(), Some("DELIVERED"));
-    assert_eq!(delete_ended(&t.app).await.expect("it deletes"), 1);
+    assert_eq!(delete_ended(&t.app).await.expect("the messages are deleted"), 1);
     assert_eq!((stored(t).await, t.number(live).await), ((0, 0), 1));
 }
 
-/// The limit is for all teams together and holds with two concurrent workers.
+/// The limit of a round applies to all teams in total, even with two concurrent workers.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_round_deletes_a_limited_number_of_messages(t: &TestApp) {
@@ -219,16 +219,16 @@ async fn a_round_deletes_a_limited_number_of_messages(t: &TestApp) {
     t.step(TEST_KEPT_FOR);
     let rows = async || t.number("SELECT COUNT(*) FROM message").await;
 
-    assert_eq!(delete_ended(&t.app).await.expect("it deletes"), DELETED_TOGETHER_MAX);
+    assert_eq!(delete_ended(&t.app).await.expect("the messages are deleted"), DELETED_TOGETHER_MAX);
     let rest = calls * 100 - i64::try_from(DELETED_TOGETHER_MAX).expect("a small number");
     assert_eq!((stored(t).await, rows().await), ((rest, 5 * rest), rest));
     t.assert_reconciled().await;
     let (one, other) = tokio::join!(delete_ended(&t.app), delete_ended(&t.app));
-    let both = one.expect("it deletes") + other.expect("it deletes");
+    let both = one.expect("the messages are deleted") + other.expect("the messages are deleted");
     assert_eq!((i64::try_from(both), stored(t).await, rows().await), (Ok(rest), (0, 0), 0));
 }
 
-/// The worker continues with the others.
+/// The worker continues with the other messages that it has claimed.
 #[db_test]
 async fn a_message_that_a_worker_has_claimed_is_deleted(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -237,17 +237,17 @@ async fn a_message_that_a_worker_has_claimed_is_deleted(t: &TestApp) {
     t.step(TEST_KEPT_FOR);
     assert!(t.sends(&team.key).await);
 
-    let claimed = delivery::claim(&t.app).await.expect("it claims").messages;
+    let claimed = delivery::claim(&t.app).await.expect("the messages are claimed").messages;
     assert_eq!(claimed.len(), 2);
-    assert_eq!(delete_ended(&t.app).await.expect("it deletes"), 1);
+    assert_eq!(delete_ended(&t.app).await.expect("the messages are deleted"), 1);
     let settled = claimed.into_iter().map(|claimed| (claimed, delivery::Outcome::Delivered));
-    delivery::settle(&t.app, settled.collect()).await.expect("it settles");
+    delivery::settle(&t.app, settled.collect()).await.expect("the messages are settled");
 
     let delivered = "SELECT COUNT(*) FROM message WHERE status = 'DELIVERED'";
     assert_eq!((t.number(delivered).await, stored(t).await), (1, (0, 0)));
 }
 
-/// It is tried again in the next round.
+/// The deletion is retried in the next round.
 #[db_test]
 async fn a_message_that_cannot_be_deleted_delays_no_other(t: &TestApp, database: Database) {
     let (team, other) = (t.team(0).await, t.team(0).await);
@@ -282,7 +282,8 @@ async fn a_message_that_cannot_be_deleted_delays_no_other(t: &TestApp, database:
     let first = test_retention::delete_ended(&t.app, None).await.expect("the deletion runs");
     let position: Option<RetentionPosition> = first.position;
     assert!(first.messages == 0 && position.is_some());
-    let second = test_retention::delete_ended(&t.app, position).await.expect("it deletes");
+    let second =
+        test_retention::delete_ended(&t.app, position).await.expect("the messages are deleted");
     assert_eq!(second, Deleted { messages: 4, position: None });
     assert_eq!(stored(t).await, (501, 5 * 501));
     t.assert_reconciled().await;
@@ -291,11 +292,11 @@ async fn a_message_that_cannot_be_deleted_delays_no_other(t: &TestApp, database:
         Sqlite => "DROP TRIGGER stuck",
     })
     .await;
-    assert_eq!(delete_ended(&t.app).await.expect("it deletes"), DELETED_TOGETHER_MAX);
-    assert_eq!(delete_ended(&t.app).await.expect("it deletes"), 1);
+    assert_eq!(delete_ended(&t.app).await.expect("the messages are deleted"), DELETED_TOGETHER_MAX);
+    assert_eq!(delete_ended(&t.app).await.expect("the messages are deleted"), 1);
 }
 
-/// That transaction may wait for the team's lock next.
+/// Waiting for the message could cause a deadlock, because the other transaction may need the team's lock next.
 #[db_test(postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_locked_by_another_transaction_is_deleted_later(t: &TestApp) {
@@ -309,20 +310,20 @@ async fn a_message_locked_by_another_transaction_is_deleted_later(t: &TestApp) {
     let hold = format!("SELECT 1 FROM message WHERE id = '{held}' FOR UPDATE");
     txn.execute_unprepared(&hold).await.expect("the row is held");
 
-    assert_eq!(delete_ended(&t.app).await.expect("it deletes"), 1);
+    assert_eq!(delete_ended(&t.app).await.expect("the messages are deleted"), 1);
     assert_eq!(stored(t).await, (1, 4));
     txn.rollback().await.expect("the row is free");
-    assert_eq!(delete_ended(&t.app).await.expect("it deletes"), 1);
+    assert_eq!(delete_ended(&t.app).await.expect("the messages are deleted"), 1);
     assert_eq!(stored(t).await, (0, 0));
 }
 
-/// The count is then corrected. Until then, the audit reports it.
+/// The deletion also corrects the count. Until then, the reconciliation reports it.
 #[db_test]
 async fn messages_that_an_older_version_did_not_count_are_deleted_too(t: &TestApp) {
     let team = t.team(0).await;
     let test = t.api_key(&team, &team.main_account_id, "TEST").await;
     assert_eq!(codes(&send_many(t, &test, vec![input("Hello"); 3]).await), [""; 3]);
-    // The count as an older version leaves it.
+    // The row has this count if an older version stored the message.
     t.execute("UPDATE message SET word_bytes = 0").await;
     store(t, &team.main_account_id, -3, -15).await;
     t.step(TimeDelta::days(1));
@@ -334,17 +335,17 @@ async fn messages_that_an_older_version_did_not_count_are_deleted_too(t: &TestAp
     assert_eq!(drifts, [(2, 5)]);
 
     t.step(TEST_KEPT_FOR - TimeDelta::days(1));
-    assert_eq!(delete_ended(&t.app).await.expect("it deletes"), 3);
+    assert_eq!(delete_ended(&t.app).await.expect("the messages are deleted"), 3);
     assert_eq!(stored(t).await, (2, 10));
     t.assert_reconciled().await;
     t.step(TimeDelta::days(1));
-    assert_eq!(delete_ended(&t.app).await.expect("it deletes"), 2);
+    assert_eq!(delete_ended(&t.app).await.expect("the messages are deleted"), 2);
     assert_eq!(stored(t).await, (0, 0));
 }
 
 #[db_test]
-#[case(1, 0, "an account's TEST messages are counted")]
-#[case(0, 7, "the bytes of an account's TEST messages are counted")]
+#[case(1, 0, "an account's stored count of TEST messages is the number of those messages")]
+#[case(0, 7, "an account's stored size of TEST messages is the total size of those messages")]
 async fn the_audit_reports_the_account_with_a_wrong_count_and_the_difference(
     t: &TestApp,
     #[case] messages: i64,

@@ -20,16 +20,16 @@ use crate::harness::{Answer, TestApp};
 
 const SEND_MANY: &str = "mutation($input: [SendMessageInput!]!) { sendMessages(input: $input) \
                          { message { id } errors { code } } }";
-/// Maximum bytes of HTML.
+/// Maximum size of the HTML, in bytes.
 const LONG: usize = 100 * 1024;
-/// Makes a template produce this much.
+/// The variables with which the template produces `LONG` bytes.
 fn parts() -> Value {
     json!({ "part": "x".repeat(LONG / 100) })
 }
 
-/// An e-mail template whose output is as long as its variable says.
+/// An e-mail template whose output length depends on its variable.
 async fn long_template(t: &TestApp, key: &str) -> String {
-    // A template part is shorter than what it can produce.
+    // The template itself is shorter than its output.
     let bodies = json!([{ "channel": "EMAIL", "html": "{{ part }}".repeat(100) }]);
     t.template(key, bodies, json!([{ "name": "part" }])).await
 }
@@ -43,8 +43,8 @@ fn email(text: usize, html: usize, subject: usize, metadata: usize) -> Value {
     })
 }
 
-/// Text, HTML, subject and metadata, from the input or from templates. One byte too much in any of
-/// them refuses the whole call.
+/// Text, HTML, subject and metadata count, whether they come from the input or from templates. One byte too many in any
+/// of them refuses the whole call.
 #[db_test]
 async fn all_content_of_a_call_counts(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -79,7 +79,6 @@ async fn all_content_of_a_call_counts(t: &TestApp) {
     assert!(fits.len() == 21 && fits.iter().all(|one| one["errors"] == json!([])));
 }
 
-/// A hundred messages may use one variable.
 #[db_test]
 async fn variables_of_templates_count(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -106,10 +105,10 @@ async fn variables_of_templates_count(t: &TestApp) {
     assert!(sent.iter().all(|sent| matches!(sent, Sent::Accepted(_))), "{sent:?}");
 }
 
-/// Uses up what an account may write at this moment, except for some bytes.
+/// Uses up the account's current write rate, except for some bytes.
 fn exhaust(t: &TestApp, account_id: &str) {
     let account_id: Uuid = account_id.parse().expect("an id");
-    // In a team of its own, so that only the account's rate is used up.
+    // Another team's id is used, so that only the account's rate is used up.
     let writer = AccountIds { team_id: Uuid::nil(), account_id };
     let mut piece = usize::try_from(BURST_BYTES).expect("a small number");
     while piece > 4_096 {
@@ -118,7 +117,7 @@ fn exhaust(t: &TestApp, account_id: &str) {
     }
 }
 
-/// Nothing is done. Other accounts are not affected, nor are requests that write nothing.
+/// A refused call changes nothing. Other accounts are not affected, nor are requests that write nothing.
 #[db_test]
 async fn an_account_over_its_write_rate_is_refused_with_the_time_to_retry(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -192,8 +191,8 @@ async fn an_account_over_its_write_rate_is_refused_with_the_time_to_retry(t: &Te
     assert_eq!(t.send(&sub.key, email).await.refusals(), [""; 0], "another account's rate");
 }
 
-/// The answer to a call when nothing is left, and the rows before it. On a slow machine, the rate
-/// may recover before the call is judged, so it is repeated.
+/// The response to a call when the account's write rate is used up, and all rows before the call. On a slow machine,
+/// the rate may recover before the call is judged, so the call is repeated.
 async fn refused(
     t: &TestApp,
     account_id: &str,
@@ -217,10 +216,10 @@ async fn refused(
             return (answer, before);
         }
     }
-    panic!("{query}: it is never refused");
+    panic!("{query}: the request is never refused");
 }
 
-/// A conflict reveals none of that content.
+/// The error of a conflict reveals none of the template's content.
 #[db_test]
 async fn a_repeat_returns_the_first_content_whatever_its_template_produces_now(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -255,7 +254,7 @@ async fn a_repeat_returns_the_first_content_whatever_its_template_produces_now(t
     assert_eq!(again[4]["message"]["html"], "y");
     assert_eq!(again[5]["message"], again[4]["message"]);
 
-    // The answer of a hundred repeats is limited like any other: 32 MiB per request.
+    // The response to a hundred repeats is limited like any other: 32 MiB per request.
     let fields: String = (0..4)
         .map(|at| format!("a{at}: sendMessages(input: $input) {{ replayed errors {{ code }} }} "))
         .collect();

@@ -1,4 +1,4 @@
-//! Inbound messages, through the sandbox's hook: words that opt out and in again.
+//! Inbound messages through the sandbox's hook: words with which a person opts out and in again.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ async fn write(t: &TestApp, key: &str, text: &str) -> Answer {
     t.request(inbound(key, body.to_string())).await
 }
 
-/// The word must be the whole text. Case and punctuation do not matter.
+/// A stop or start word must be the whole text. Case and punctuation do not matter.
 #[db_test]
 async fn stop_words_opt_out_and_start_words_opt_in(apps: &Apps) {
     let t = start(apps, true).await;
@@ -62,7 +62,7 @@ async fn stop_words_opt_out_and_start_words_opt_in(apps: &Apps) {
         }
         let refused = t.send(&team.key, json!({ "to": "+12025550123", "text": "Hello" })).await;
         assert_eq!(refused.refusals(), ["OPTED_OUT"]);
-        assert!(t.sends(&sub.key).await, "{stop:?} was said to another account");
+        assert!(t.sends(&sub.key).await, "{stop:?} was sent to another account");
         let query = "{ optOuts { nodes { channel address source reason } } }";
         let listed = t.ask(&team.key, query).await;
         let expected = json!([{ "channel": "SMS", "address": "+12025550123", "source": "INBOUND",
@@ -112,7 +112,7 @@ async fn an_inbound_message_that_is_not_valid_or_without_a_live_key_changes_noth
     }
     let answer = t.request(inbound(&team.key, with("from", json!("12345")))).await;
     let message = answer.body["errors"][0]["message"].as_str().expect("a message");
-    assert!(message.starts_with("from is not valid."), "{message}");
+    assert!(message.starts_with("from is not valid (expected "), "{message}");
 
     let mut untyped = inbound(&team.key, good.to_string());
     untyped.headers_mut().remove(header::CONTENT_TYPE);
@@ -145,7 +145,7 @@ async fn an_opt_out_applies_to_its_own_channel_only(apps: &Apps) {
     let expected =
         expected.map(|(channel, address)| json!({ "channel": channel, "address": address }));
     assert_eq!(listed, expected);
-    assert!(t.sends(&team.key).await, "SMS to the same number");
+    assert!(t.sends(&team.key).await, "SMS to the same number are still accepted");
 }
 
 #[db_test]
@@ -158,7 +158,7 @@ async fn a_key_revoked_while_an_inbound_message_arrives_opts_nobody_out(apps: &A
     let (revoked, is_revoked) = tokio::sync::oneshot::channel();
     let body = Body::from_stream(stream::once(async move {
         has_begun.send(()).expect("the test waits");
-        is_revoked.await.expect("the test goes on");
+        is_revoked.await.expect("the test continues");
         Ok::<_, axum::Error>(good)
     }));
     let revoke = async {

@@ -1,5 +1,4 @@
-//! Opt-outs: added, imported, removed and listed, and their place among the reasons to refuse a
-//! message.
+//! Opt-outs: added, imported, removed and listed, and their position among the reasons for a refusal.
 
 use db_test::db_test;
 use migration::{Migrator, MigratorTrait as _};
@@ -35,8 +34,8 @@ async fn quoted(t: &TestApp, key: &str, input: Value) -> Value {
     t.ask_with(key, query, json!({ "input": input })).await.data()["messageQuote"].clone()
 }
 
-/// It is refused on this channel, in both environments, alone and in a batch. Messages of other
-/// accounts are sent, and so are those of this account after the removal.
+/// The message is refused on the opt-out's channel, in both environments, alone and in a batch. Messages of other
+/// accounts are sent, and so are this account's messages after the removal.
 #[db_test]
 async fn a_message_to_an_opted_out_address_is_refused_and_not_charged(t: &TestApp) {
     let team = t.team(1000).await;
@@ -79,7 +78,7 @@ async fn a_message_to_an_opted_out_address_is_refused_and_not_charged(t: &TestAp
     assert!(t.sends(&sub.key).await && t.sends(&test_key).await);
 }
 
-/// Input and repeats are checked earlier too.
+/// Input and repeats are also checked before the opt-out.
 #[db_test]
 async fn an_opt_out_is_checked_after_key_and_status_and_before_price_and_money(t: &TestApp) {
     let team = t.team(1000).await;
@@ -112,7 +111,7 @@ async fn an_opt_out_is_checked_after_key_and_status_and_before_price_and_money(t
     }
 }
 
-/// Input that is not valid changes nothing.
+/// An opt-out that is not valid changes nothing.
 #[db_test]
 async fn adding_an_opt_out_twice_keeps_the_first(t: &TestApp) {
     let team = t.team(0).await;
@@ -147,7 +146,7 @@ async fn adding_an_opt_out_twice_keeps_the_first(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// One more refuses the whole call.
+/// A call with more than 1,000 opt-outs is refused as a whole.
 #[db_test]
 async fn up_to_1000_opt_outs_are_imported_with_a_verdict_each(t: &TestApp) {
     let team = t.team(0).await;
@@ -184,7 +183,7 @@ async fn up_to_1000_opt_outs_are_imported_with_a_verdict_each(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// They are shown on its contacts too.
+/// Opt-outs are also shown on the account's contacts.
 #[db_test]
 async fn opt_outs_are_listed_by_channel_and_text_to_their_own_account(t: &TestApp) {
     let team = t.team(0).await;
@@ -226,7 +225,7 @@ async fn opt_outs_are_listed_by_channel_and_text_to_their_own_account(t: &TestAp
     }
 }
 
-/// This holds for sends, batches, quotes, contacts and its removal.
+/// The test covers sends, batches, quotes, contacts and the removal of the opt-out.
 #[db_test]
 async fn an_opt_out_applies_to_every_spelling_of_a_mailbox(t: &TestApp) {
     let team = t.team(1000).await;
@@ -303,7 +302,7 @@ async fn an_opt_out_applies_to_every_spelling_of_a_mailbox(t: &TestApp) {
     assert_eq!(t.send(&team.key, tab).await.refusals(), ["INVALID_RECIPIENT"]);
 }
 
-/// If there are several for one mailbox, the oldest is kept.
+/// If a mailbox has several opt-outs, the oldest one is kept.
 #[db_test]
 async fn opt_outs_of_an_older_version_apply_to_every_spelling_too(apps: &Apps) {
     let t = apps.start_with(Setup::of_owner()).await;

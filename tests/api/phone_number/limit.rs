@@ -1,4 +1,4 @@
-//! The number of phone numbers of an account.
+//! The maximum number of phone numbers of an account.
 
 use db_test::db_test;
 use serde_json::json;
@@ -6,7 +6,7 @@ use tollgate::domain::phone_number::NUMBERS_MAX;
 
 use crate::harness::{Database, Postgres, Sqlite, TestApp, text};
 
-/// Bought and transferred numbers count. A released one no longer counts.
+/// Bought and transferred numbers count. Released numbers no longer count.
 #[db_test]
 async fn an_account_has_at_most_1000_phone_numbers(t: &TestApp, database: Database) {
     let team = t.team(1_000).await;

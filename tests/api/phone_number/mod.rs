@@ -14,7 +14,7 @@ use crate::harness::{Answer, TestApp, text};
 const NUMBER: &str = "phoneNumber { id number country type capabilities name status upfrontPrice \
                       monthlyPrice renewsAt releasesAt releasedAt } errors { code field }";
 
-/// Two numbers of the United States at 100 and 250.5 cents a month, and one that is free.
+/// Two phone numbers of the United States at 100 and 250.5 cents a month, and one that is free of charge.
 const STOCK: &str = "+12025550101,US,LOCAL,SMS,100,250.5\n\
                      +12025550102,US,TOLL_FREE,SMS WHATSAPP,0,250\n\
                      +12025550103,US,LOCAL,WHATSAPP,0,0\n\

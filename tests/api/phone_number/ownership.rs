@@ -15,7 +15,7 @@ async fn transfer(t: &TestApp, key: &str, id: &str, to: Value) -> Answer {
     t.ask_with(key, &query, json!({ "id": id, "to": to })).await
 }
 
-/// A released number can be bought by anyone, and its fees are not refunded.
+/// A released number can be bought by any account, and its fees are not refunded.
 #[db_test]
 async fn a_phone_number_is_renamed_and_released(t: &TestApp) {
     t.stock(STOCK).await;
@@ -101,8 +101,8 @@ async fn a_test_key_searches_and_reads_phone_numbers_and_changes_none(t: &TestAp
     assert_eq!(available(t, &key, json!({ "country": "US" })).await.len(), 3);
 }
 
-/// It names them by id, and sees nothing else of them. No money moves; the new account pays the
-/// next month.
+/// The main account identifies the phone numbers by their ids, and sees no other data of them. No money moves; the new
+/// account pays for the next month.
 #[db_test]
 async fn a_main_account_transfers_phone_numbers_within_its_team(t: &TestApp) {
     t.stock(STOCK).await;
@@ -134,7 +134,7 @@ async fn a_main_account_transfers_phone_numbers_within_its_team(t: &TestApp) {
     }
     let own = json!({ "id": other.main_account_id });
     assert_eq!(transfer(t, &other.key, &id, own).await.refusals(), ["NOT_FOUND"]);
-    // A transfer to the account that has the number changes nothing and does not show its name.
+    // A transfer to the account that already has the number changes nothing and does not show the number's name.
     let stayed = transfer(t, &team.key, &id, json!({ "externalId": "abc" })).await;
     assert_eq!(stayed.data()["transferPhoneNumber"]["phoneNumber"]["name"], Value::Null);
     assert_eq!(t.everything().await, before);
@@ -146,7 +146,7 @@ async fn a_main_account_transfers_phone_numbers_within_its_team(t: &TestApp) {
     assert_eq!(*t.ask(&sub.key, &seen).await.data(), nothing);
     let its = json!({ "phoneNumber": { "id": id }, "phoneNumbers": { "totalCount": 1 } });
     assert_eq!(*t.ask(&team.key, &seen).await.data(), its);
-    // The buyer's idempotency key stays used, and does not show data of the new account.
+    // The buyer's idempotency key stays used, and a repeat does not show data of the new account.
     assert_eq!(t.purchase(&sub.key, input).await.refusals(), ["IDEMPOTENCY_CONFLICT"]);
     assert_eq!(release(t, &sub.key, &id).await.refusals(), ["NOT_FOUND"]);
 

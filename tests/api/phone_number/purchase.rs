@@ -39,7 +39,7 @@ async fn a_purchase_charges_one_fee_and_updates_balance_total_ledger_and_usage(t
             "phoneNumberId": number["id"], "phoneNumberMonth": month, "phoneNumber": seen,
         })
     };
-    // The ledger entry shows the main account which number, and no more.
+    // The main account sees the id of the phone number in the ledger entry, but not the number.
     for (key, seen) in [(&sub.key, json!({ "number": "+12025550101" })), (&team.key, Value::Null)] {
         let entries = t.ask(key, ledger).await.data()["ledger"]["nodes"].clone();
         let expected = json!([
@@ -70,7 +70,7 @@ async fn a_purchase_charges_one_fee_and_updates_balance_total_ledger_and_usage(t
     let one = format!("{{ phoneNumber(id: {}) {{ number }} }}", number["id"]);
     assert_eq!(t.ask(&sub.key, &one).await.data()["phoneNumber"], mine["nodes"][0]);
 
-    // A main account has no total.
+    // A main account has no total spent.
     assert_eq!(buy(t, &team.key, "+12025550102").await.refusals(), [""; 0]);
     let left = json!({ "balance": 398.67, "totalSpent": null });
     assert_eq!(money(t, &team.key).await, left);
@@ -120,9 +120,9 @@ async fn a_purchase_reports_the_first_reason_in_order_and_changes_nothing(t: &Te
             json!(["input", "idempotencyKey"]),
         ),
         ("", json!({ "number": "+12025550199" }), "NUMBER_UNAVAILABLE", json!(["input", "number"])),
-        // Numbers that are already bought are as unavailable as unknown ones.
+        // Numbers that are already bought get the same error as unknown ones.
         ("", json!({ "number": "+12025550101" }), "NUMBER_UNAVAILABLE", json!(["input", "number"])),
-        // From here on, each reason is added to all earlier ones.
+        // From here on, each case adds a reason for a refusal to all earlier ones.
         (
             "UPDATE team SET balance_micros = 2499999",
             with("name", json!("x")),
@@ -159,7 +159,7 @@ async fn a_purchase_reports_the_first_reason_in_order_and_changes_nothing(t: &Te
         assert_eq!(payload["errors"][0]["field"], field, "{input}");
         assert_eq!(payload["phoneNumber"], Value::Null);
         assert_eq!(t.everything().await, before, "{input}");
-        // A repeat returns the first purchase, whatever would prevent it now.
+        // A repeat returns the first purchase, even if it would now be refused.
         let replayed = t.purchase(&sub.key, first.clone()).await;
         assert_eq!(replayed.data()["purchasePhoneNumber"]["replayed"], true, "{sql}");
         assert_eq!(t.everything().await, before, "{input}");
@@ -168,7 +168,7 @@ async fn a_purchase_reports_the_first_reason_in_order_and_changes_nothing(t: &Te
     t.execute("UPDATE account SET status = 'ACTIVE'").await;
 }
 
-/// The whole balance can be spent.
+/// A purchase may spend the whole balance.
 #[db_test]
 async fn the_purchase_that_crosses_the_limit_is_the_last(t: &TestApp) {
     t.stock(STOCK).await;
@@ -186,7 +186,7 @@ async fn the_purchase_that_crosses_the_limit_is_the_last(t: &TestApp) {
     assert_eq!(money(t, &sub.key).await, json!({ "balance": 0, "totalSpent": 350.5 }));
 }
 
-/// This holds even after its release. Idempotency keys belong to one account.
+/// A repeat returns the number even after its release. Idempotency keys belong to one account.
 #[db_test]
 async fn a_repeat_returns_the_number_in_its_current_state(t: &TestApp) {
     t.stock(STOCK).await;
@@ -195,7 +195,11 @@ async fn a_repeat_returns_the_number_in_its_current_state(t: &TestApp) {
     let input = |number: &str, name: Value| json!({ "number": number, "name": name, "idempotencyKey": "k" });
 
     let refused = t.purchase(&sub.key, input("+12025550199", Value::Null)).await;
-    assert_eq!(refused.refusals(), ["NUMBER_UNAVAILABLE"], "which claims no key");
+    assert_eq!(
+        refused.refusals(),
+        ["NUMBER_UNAVAILABLE"],
+        "a refused purchase uses no idempotency key"
+    );
     let bought = t.purchase(&sub.key, input("+12025550101", json!("A"))).await;
     let id = text(&bought.data()["purchasePhoneNumber"]["phoneNumber"]["id"]);
     update(t, &sub.key, &id, json!({ "name": "B" })).await;
@@ -222,7 +226,7 @@ async fn a_repeat_returns_the_number_in_its_current_state(t: &TestApp) {
     assert_eq!(*status, "RELEASED");
 }
 
-/// The buyers are of several teams and processes.
+/// The buyers belong to several teams and use several processes.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_concurrent_buyers_one_gets_the_number_and_pays(t: &Arc<TestApp>) {
@@ -242,7 +246,7 @@ async fn of_concurrent_buyers_one_gets_the_number_and_pays(t: &Arc<TestApp>) {
         });
         let mut got = 0;
         for answer in join_all(buyers.collect::<Vec<_>>()).await {
-            let answer = answer.expect("no buyer breaks off");
+            let answer = answer.expect("no buyer panics");
             match answer.refusals()[..] {
                 [] => got += 1,
                 ["NUMBER_UNAVAILABLE"] => {}
@@ -276,7 +280,7 @@ async fn concurrent_repeats_over_two_processes_buy_once(t: &Arc<TestApp>) {
     let mut first = 0;
     let mut ids = std::collections::BTreeSet::new();
     for answer in join_all(buyers.collect::<Vec<_>>()).await {
-        let answer = answer.expect("no buyer breaks off");
+        let answer = answer.expect("no buyer panics");
         let payload = &answer.data()["purchasePhoneNumber"];
         first += i32::from(payload["replayed"] == false);
         ids.insert(text(&payload["phoneNumber"]["id"]));

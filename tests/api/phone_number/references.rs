@@ -1,5 +1,5 @@
-//! A sender's phone number. It identifies the sender while the account has it and it is ACTIVE, and
-//! cannot be released or transferred while a sender uses it or a waiting message needs it.
+//! A sender's phone number. The number identifies the sender while it is ACTIVE and belongs to the sender's account,
+//! and cannot be released or transferred while a sender uses it or a waiting message needs it.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::harness::{Answer, Setup, TestApp, UNKNOWN_IDS, text};
 
 const NUMBER: &str = "+12025550101";
 
-/// Buys the number of this inventory line and returns its id.
+/// Adds this line to the inventory, buys its number, and returns the phone number's id.
 async fn buy(t: &TestApp, key: &str, line: &str) -> String {
     t.stock(&format!("{line}\n")).await;
     let number = line.split(',').next().expect("a number");
@@ -79,10 +79,11 @@ fn error(code: &str, message: &str, field: &[&str]) -> Value {
 
 const IN_USE: &str = "A sender uses the number. Remove it from the sender first.";
 const WAITED_FOR: &str = "A message waits to go out from the number; cancel it, or try again when it was submitted_from over.";
-const USED_BY_ITS_ACCOUNT: &str = "Its account uses the number; transfer it with detach: true.";
+const USED_BY_ITS_ACCOUNT: &str =
+    "The number is in use. Set detach: true to transfer it anyway.";
 
-/// It is used on its channels while its month is paid; a `whatsapp` of the sender comes first. This
-/// holds in both environments, to contacts and with templates.
+/// The number is used on its channels while its month is paid; a `whatsapp` of the sender takes precedence. The test
+/// covers both environments, contacts and templates.
 #[db_test]
 async fn messages_are_sent_from_the_phone_number_of_their_sender(t: &TestApp) {
     let team = t.team(1000).await;
@@ -171,7 +172,7 @@ async fn a_sender_uses_only_an_unused_phone_number_of_its_own_account(t: &TestAp
     assert_eq!(again.refusals(), [""; 0]);
 }
 
-/// The server knows who has it.
+/// A number of the inventory must be set by its id instead, because the server knows which account has the number.
 #[db_test]
 async fn a_number_of_the_inventory_cannot_be_set_as_whatsapp(t: &TestApp) {
     let team = t.team(1000).await;
@@ -185,7 +186,7 @@ async fn a_number_of_the_inventory_cannot_be_set_as_whatsapp(t: &TestApp) {
         [(&sub.key, "+12025550101"), (&sub.key, "+12025550102"), (&team.key, "+12025550101")]
     {
         let input = json!({ "whatsapp": number });
-        let message = "The whatsapp is a number of this server's inventory. Buy it, and set its \
+        let message = "The whatsapp is a number from this server's inventory. Buy it, and set its \
                        phoneNumberId instead.";
         let refused = error("WHATSAPP_INVALID", message, &["input", "whatsapp"]);
         assert_eq!(errors_of(&t.create_sender(key, input.clone()).await), refused, "{number}");
@@ -205,7 +206,7 @@ async fn a_number_of_the_inventory_cannot_be_set_as_whatsapp(t: &TestApp) {
     assert_eq!(*t.carrier.sent_from.lock().expect("the record"), [None]);
 }
 
-/// It can be detached, which ends its uses.
+/// The number can be detached from its sender, which ends its use.
 #[db_test]
 async fn a_phone_number_in_use_is_neither_released_nor_transferred(t: &TestApp) {
     let team = t.team(1000).await;
@@ -238,7 +239,7 @@ async fn a_phone_number_in_use_is_neither_released_nor_transferred(t: &TestApp) 
     let released = release(t, &sub.key, &number).await;
     assert_eq!(released.data()["releasePhoneNumber"]["phoneNumber"]["status"], "RELEASED");
 
-    // Bought again and transferred by the main account.
+    // The number is bought again, and then transferred by the main account.
     let bought = t.purchase(&sub.key, json!({ "number": NUMBER })).await;
     let number = text(&bought.data()["purchasePhoneNumber"]["phoneNumber"]["id"]);
     let given = update(t, &sub.key, &id, json!({ "phoneNumberId": number })).await;
@@ -255,7 +256,7 @@ async fn a_phone_number_in_use_is_neither_released_nor_transferred(t: &TestApp) 
     assert_eq!(sender(t, &sub.key, &id).await, expected);
     let kept = json!({ "from": "a@example.com", "sender": { "id": id } });
     assert_eq!(origin(t, &sub.key, &from_email).await, kept);
-    // The very next message uses it.
+    // The very next message is sent without the number.
     let sms = json!({ "to": "+12025550123", "text": "Hi" });
     assert_eq!(sent(t, &sub.key, sms.clone()).await.1, json!(null));
     t.sender(&other.key, json!({ "phoneNumberId": number })).await;
@@ -270,7 +271,7 @@ async fn a_phone_number_in_use_is_neither_released_nor_transferred(t: &TestApp) 
     assert_eq!(origin(t, &sub.key, &from_number).await, without);
 }
 
-/// Waiting messages are sent without a sender.
+/// Waiting messages are then sent without a sender.
 #[db_test]
 async fn an_unpaid_phone_number_is_no_longer_used_by_its_sender(t: &TestApp) {
     let team = t.team(203).await;
@@ -285,7 +286,7 @@ async fn an_unpaid_phone_number_is_no_longer_used_by_its_sender(t: &TestApp) {
     t.renew().await;
     let suspended = json!({ "channels": [], "phoneNumber": { "id": number, "number": NUMBER } });
     assert_eq!(sender(t, &team.key, &id).await, suspended);
-    // The very next message uses it.
+    // The very next message is sent without the number.
     let sms = json!({ "to": "+12025550123", "text": "Hi" });
     assert_eq!(sent(t, &team.key, sms).await.1, json!(null));
     let kept = json!({ "from": NUMBER, "sender": { "id": id } });
@@ -301,7 +302,7 @@ async fn an_unpaid_phone_number_is_no_longer_used_by_its_sender(t: &TestApp) {
     assert!(t.carrier.sent_from.lock().expect("the record").iter().all(Option::is_none));
 }
 
-/// It is either given to a sender or released.
+/// Either one of the senders gets the number, or it is released.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_concurrent_senders_one_gets_the_phone_number(t: &Arc<TestApp>) {

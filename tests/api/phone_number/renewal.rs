@@ -1,5 +1,5 @@
-//! Renewal of phone numbers: each month is charged once and on its day, through restarts and races.
-//! Suspension, grace period and recovery, and the numbers of accounts that end.
+//! Renewal of phone numbers: each month is charged once and on its day, despite restarts and races. Also suspension,
+//! grace period and recovery, and the numbers of deactivated accounts.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ use tollgate::{
 use crate::harness::{Setup, TestApp, text};
 
 const NUMBER: &str = "+12025550101";
-/// 100 cents at first and 200 cents a month; the second has no price at first.
+/// Two phone numbers at 200 cents a month. The first has an upfront price of 100 cents, the second has none.
 const STOCK: &str = "+12025550101,US,LOCAL,SMS,100,200\n+12025550102,US,LOCAL,SMS,0,200\n";
 const SECOND: TimeDelta = TimeDelta::seconds(1);
 
@@ -51,8 +51,8 @@ fn is(t: &TestApp, column: &str, id: &str) -> String {
     }
 }
 
-/// In shorter months, that is the last day. After a downtime of months, another process charges one
-/// month a day.
+/// In shorter months, the day is the last one of the month. After a downtime of several months, another process charges
+/// one month a day.
 #[db_test]
 async fn each_month_is_charged_once_on_the_day_of_the_purchase(t: &Arc<TestApp>) {
     let mut t = Arc::clone(t);
@@ -67,7 +67,7 @@ async fn each_month_is_charged_once_on_the_day_of_the_purchase(t: &Arc<TestApp>)
     {
         step_to(&t, &format!("{day}T09:59:59.999Z"));
         t.renew().await;
-        assert_eq!(t.balance(&team).await, json!(left), "{day}: not yet");
+        assert_eq!(t.balance(&team).await, json!(left), "{day}: the month has not begun yet");
         t.step(TimeDelta::milliseconds(1));
         t = t.beside(Setup::default()).await;
         left -= 200;
@@ -88,7 +88,11 @@ async fn each_month_is_charged_once_on_the_day_of_the_purchase(t: &Arc<TestApp>)
         assert_eq!(t.balance(&team).await, json!(left));
         t.step(MONTHS_APART - TimeDelta::milliseconds(1));
         t.renew().await;
-        assert_eq!(t.balance(&team).await, json!(left), "not within a day");
+        assert_eq!(
+            t.balance(&team).await,
+            json!(left),
+            "a second month is not charged within a day"
+        );
         t.step(TimeDelta::milliseconds(1));
     }
     t.renew().await;
@@ -132,7 +136,7 @@ async fn a_renewal_ignores_the_credit_limit_and_needs_the_whole_balance(t: &Test
         assert_eq!(t.ask(&sub.key, query).await.data()["account"], blocked);
     }
     assert_eq!(t.balance(&team).await, json!(200));
-    // With exactly enough, and with one micro-unit less.
+    // The balance is exactly sufficient, and then one micro-unit too low.
     step_to(t, "2026-06-16T12:00:00Z");
     t.renew().await;
     assert_eq!(t.balance(&team).await, json!(0));
@@ -152,7 +156,8 @@ async fn a_renewal_ignores_the_credit_limit_and_needs_the_whole_balance(t: &Test
     assert_eq!(t.everything().await, after, "a second round changes nothing");
 }
 
-/// It renews when the balance allows it and keeps its day. After the grace period it is released.
+/// A suspended number is renewed when the balance is sufficient, and keeps its day of the month. After the grace period
+/// it is released.
 #[db_test]
 #[case(TimeDelta::days(7) - SECOND, false)]
 #[case(TimeDelta::days(7), true)]
@@ -189,7 +194,7 @@ async fn a_suspended_number_has_a_grace_period_of_seven_days(
     }
 }
 
-/// The grace period begins when the month could not be paid.
+/// The grace period begins when the month could not be paid, not when the month began.
 #[db_test]
 async fn a_downtime_of_the_server_releases_no_number(t: &TestApp) {
     t.stock(STOCK).await;
@@ -209,8 +214,8 @@ async fn a_downtime_of_the_server_releases_no_number(t: &TestApp) {
     assert_eq!(state(t, &team.key, &id).await, active);
 }
 
-/// This holds whatever the balance. It is paid if the account is reactivated within the grace
-/// period, and otherwise released.
+/// The balance does not matter. The month is paid if the account is reactivated within the grace period; otherwise the
+/// number is released.
 #[db_test]
 async fn a_number_of_an_inactive_account_is_suspended_at_the_end_of_its_month(t: &TestApp) {
     t.stock(STOCK).await;
@@ -272,7 +277,7 @@ async fn a_low_balance_pays_the_numbers_that_are_due_for_the_longest_time(t: &Te
     assert_eq!(spent.data()["account"]["totalSpent"], 700);
 }
 
-/// There are more numbers than one batch has, of several teams.
+/// The numbers belong to several teams, and are more than fit in one batch.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_processes_charge_each_month_once(t: &Arc<TestApp>) {
@@ -291,7 +296,7 @@ async fn concurrent_processes_charge_each_month_once(t: &Arc<TestApp>) {
         tokio::spawn(async move { process.renew().await })
     });
     for done in join_all(renewals.collect::<Vec<_>>()).await {
-        done.expect("no renewal breaks off");
+        done.expect("no renewal panics");
     }
 
     let count = i64::try_from(count).expect("a small number");
@@ -332,7 +337,7 @@ async fn a_fault_in_the_data_of_one_team_does_not_stop_the_renewals_of_others(t:
     }
 }
 
-/// After the clock is set right, that month counts as paid.
+/// After the clock has been corrected, that month counts as paid.
 #[db_test]
 async fn a_clock_that_is_years_ahead_charges_only_one_month(t: &TestApp) {
     t.stock(STOCK).await;
@@ -379,5 +384,5 @@ async fn the_worker_renews_phone_numbers(t: &TestApp) {
     tokio::time::timeout(Duration::from_secs(10), renewed).await.expect("it is renewed");
     stop.cancel();
     let stopped = tokio::time::timeout(Duration::from_secs(5), working).await;
-    stopped.expect("it stops while it rests").expect("it does not break off");
+    stopped.expect("it stops while it rests").expect("the task does not panic");
 }

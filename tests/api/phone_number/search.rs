@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{STOCK, available};
 use crate::harness::TestApp;
 
-/// They are sorted by number.
+/// The available numbers are sorted by number.
 #[db_test]
 async fn available_numbers_are_filtered_by_country_type_digits_and_capabilities(t: &TestApp) {
     t.stock(STOCK).await;

@@ -1,4 +1,4 @@
-//! The page of the program's commands, from the definitions that clap reads.
+//! Generates the page of the program's commands from the definitions that clap reads.
 
 use clap::{Arg, Command, CommandFactory as _};
 use tollgate::cli::Cli;
@@ -7,7 +7,7 @@ use super::page::Page;
 
 /// A command without subcommands.
 pub struct Leaf {
-    /// As it is typed, such as `team create`.
+    /// The name as typed, such as `team create`.
     pub name: String,
     command: Command,
     pub options: Vec<Opt>,
@@ -16,7 +16,7 @@ pub struct Leaf {
 /// An option or an argument of a command.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Opt {
-    /// As it is typed, with the name of its value.
+    /// The option as typed, with the name of its value.
     pub syntax: String,
     pub long: Option<String>,
     pub variable: Option<String>,
@@ -121,7 +121,7 @@ impl Leaf {
 impl Opt {
     fn of(arg: &Arg) -> Self {
         let help = in_one_line(arg.get_long_help().or(arg.get_help()));
-        // Where the code supplies the default, the help ends with it.
+        // If the code supplies the default, the help ends with it.
         let (mut meaning, default) = if let Some((before, default)) = help.split_once(" [default: ")
         {
             (ended(before), default.trim_end_matches(']').to_owned())
@@ -148,7 +148,7 @@ impl Opt {
     }
 }
 
-/// A text as code, or nothing.
+/// The text formatted as code; empty text stays empty.
 pub fn code(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!("`{text}`") }
 }
@@ -158,7 +158,7 @@ fn in_one_line(text: Option<&clap::builder::StyledStr>) -> String {
     ended(&text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-/// clap removes the full stop from the end of a help text.
+/// The help text with a full stop, because clap removes it from the end.
 fn ended(text: &str) -> String {
     let has_end = text.is_empty() || text.ends_with(['.', ']', ':']);
     format!("{text}{}", if has_end { "" } else { "." })

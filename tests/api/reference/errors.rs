@@ -1,4 +1,4 @@
-//! The page of errors: the codes of each mutation from the schema, and those of top-level errors.
+//! Generates the page of errors: the codes of each mutation from the schema, and those of top-level errors.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! The page of limits. Every number is made of the constant that the server enforces.
+//! Generates the page of limits. Every number comes from the constant that the server enforces.
 
 use tollgate::{
     db::{ACQUIRE_TIMEOUT, OUTAGE_CHARGE_MAX, REQUEST_CONNECTIONS_MAX, WORKER_CONNECTIONS},
@@ -29,12 +29,12 @@ use tollgate::{
         template::{
             DEFAULT_CHARS_MAX, SOURCES_BYTES_MAX, TEMPLATES_PER_ACCOUNT_MAX,
             VARIABLE_NAME_CHARS_MAX, VARIABLES_MAX,
+            compile::FUEL,
             language::{
                 BLOCKS_MAX, BRACKETS_MAX, BRANCHES_MAX, LINE_CHARS_MAX, LOOPS_MAX, TAG_TOKENS_MAX,
                 TAGS_MAX,
             },
-            limits::TIME_MAX,
-            source::FUEL,
+            time_limit::TIME_MAX,
         },
         validate::{
             EXTERNAL_ID_CHARS_MAX, IDEMPOTENCY_KEY_CHARS_MAX, LABEL_CHARS_MAX, METADATA_BYTES_MAX,
@@ -123,7 +123,7 @@ fn requests(page: &mut Page) {
     parts_of_requests(page);
 }
 
-/// The limits of single parts of a request.
+/// The limits of the parts of a request.
 fn parts_of_requests(page: &mut Page) {
     page.text("A field whose arguments exceed one of these limits fails with BAD_USER_INPUT:");
     let rows =
@@ -462,7 +462,7 @@ fn templates(page: &mut Page) {
 
 fn connections(page: &mut Page) {
     page.heading("Connections");
-    // The number of headers is the limit of hyper.
+    // The maximum number of headers is the limit of hyper.
     let head = format!(
         "{}, 100 headers, {} from its first byte",
         bytes(http::HEAD_BYTES_MAX),

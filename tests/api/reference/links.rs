@@ -1,4 +1,4 @@
-//! The links between the documents lead somewhere.
+//! Checks that the links between the documents have existing targets.
 
 use std::{
     fs,
@@ -50,7 +50,7 @@ fn links(text: &str) -> impl Iterator<Item = &str> {
     targets.filter(|target| !target.contains("://") && !target.contains(char::is_whitespace))
 }
 
-/// The anchors of headings, as GitHub makes them.
+/// The anchors of headings, as GitHub generates them.
 fn anchors(text: &str) -> impl Iterator<Item = String> {
     let headings = text.lines().filter(|line| line.starts_with('#'));
     headings.map(|heading| {

@@ -33,7 +33,7 @@ fn the_page_of_settings_is_current() {
     check("settings.md", settings::page());
 }
 
-/// All limits are on their generated page, so other numbers cannot become wrong.
+/// Limits belong on their generated page, where their numbers are always correct.
 #[test]
 fn the_page_of_http_has_no_numbers_but_statuses_and_names() {
     const STATUSES: [&str; 6] = ["200", "400", "429", "431", "501", "503"];

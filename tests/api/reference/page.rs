@@ -1,8 +1,8 @@
-//! A page in Markdown.
+//! The Markdown page that the generators of the reference build.
 
 use std::{fmt::Write as _, time::Duration};
 
-/// Written from top to bottom.
+/// A Markdown page that is built by appending blocks.
 pub struct Page(String);
 
 impl Page {
@@ -13,17 +13,17 @@ impl Page {
         page
     }
 
-    /// A heading of the second level.
+    /// Appends a second-level heading.
     pub fn heading(&mut self, heading: &str) {
         self.text(&format!("## {heading}"));
     }
 
-    /// A block of text.
+    /// Appends a block of text.
     pub fn text(&mut self, text: &str) {
         write!(self.0, "\n{text}\n").expect("text can be written");
     }
 
-    /// A table without the columns that have no text.
+    /// Appends a table, omitting columns whose cells are all empty.
     pub fn table<const N: usize>(&mut self, head: [&str; N], rows: &[[&str; N]]) {
         let is_used = |column: &usize| rows.iter().any(|row| !row[*column].is_empty());
         let used: Vec<usize> = (0..N).filter(is_used).collect();
@@ -38,7 +38,7 @@ impl Page {
         self.text(&lines.join("\n"));
     }
 
-    /// Like [`Self::table`], for rows that own their texts.
+    /// Like [`Self::table`], for rows that own their strings.
     pub fn table_of<const N: usize>(
         &mut self,
         head: [&str; N],
@@ -54,7 +54,7 @@ impl Page {
     }
 }
 
-/// A number with a comma before each group of three digits.
+/// Formats a number with a comma before each group of three digits.
 pub fn count<N: TryInto<u64>>(number: N) -> String {
     let digits = number_of(number).to_string();
     let is_group = |at: usize| at > 0 && (digits.len() - at).is_multiple_of(3);
@@ -65,7 +65,7 @@ pub fn count<N: TryInto<u64>>(number: N) -> String {
     with_commas.collect()
 }
 
-/// A size in the largest unit that has no fraction.
+/// Formats a size in the largest unit in which it is a whole number.
 pub fn bytes<N: TryInto<u64>>(number: N) -> String {
     const KIB: u64 = 1024;
     match number_of(number) {
@@ -75,7 +75,7 @@ pub fn bytes<N: TryInto<u64>>(number: N) -> String {
     }
 }
 
-/// A time in the largest unit that has no fraction.
+/// Formats a time in the largest unit in which it is a whole number.
 pub fn time(time: Duration) -> String {
     let millis = u64::try_from(time.as_millis()).expect("a time of some minutes");
     let (number, unit) = match (millis, millis / 1_000) {

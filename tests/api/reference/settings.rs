@@ -1,4 +1,4 @@
-//! The page of settings: every environment variable that an option of the program reads.
+//! Generates the page of settings: every environment variable that an option of the program reads.
 
 use super::{
     command_line::{Leaf, Opt, code, common, leaves},

@@ -8,7 +8,7 @@ use async_graphql::{
     },
 };
 
-/// What breaks a rule, with the name of the type or field, sorted.
+/// The violations of the rules, each with the name of the type or field, sorted.
 pub fn faults(sdl: &str) -> Vec<String> {
     let document = async_graphql::parser::parse_schema(sdl).expect("a schema");
     let mut faults = Faults(Vec::new());
@@ -88,7 +88,7 @@ impl Faults {
         } else if let Some(mutation) = name.strip_suffix("Payload") {
             self.has(name, object, "errors", &format!("[{mutation}Error!]!"));
             for field in &object.fields {
-                // Flags about the outcome are always present; a created object is not.
+                // Flags about the outcome are always present, but a created object is not.
                 let field = &field.node;
                 let is_word = ["errors", "replayed"].contains(&field.name.node.as_str());
                 if !is_word && !field.ty.node.nullable {
@@ -102,8 +102,8 @@ impl Faults {
         }
     }
 
-    /// A mutation `doThis` has a `DoThisInput`, if it has an input, and returns a `DoThisPayload`,
-    /// or a list of payloads if its input is a list. An import returns short verdicts.
+    /// A mutation `doThis` has a `DoThisInput`, if it has an input, and returns a `DoThisPayload`, or a list of
+    /// payloads if its input is a list. An import returns short verdicts instead.
     fn of_mutation(&mut self, path: &str, field: &FieldDefinition) {
         let name = field.name.node.as_str();
         if name.starts_with("import") {
@@ -190,7 +190,7 @@ impl Faults {
         }
     }
 
-    /// A deprecation names its date of removal, for example 2027-01-31.
+    /// A deprecation must contain its date of removal, for example 2027-01-31.
     fn deprecation(&mut self, path: &str, directives: &[Positioned<ConstDirective>]) {
         let found = directives.iter().find(|found| found.node.name.node == "deprecated");
         let Some(found) = found else { return };

@@ -49,7 +49,7 @@ const GOOD: &str = r#"
 "Why not." enum MakeThingErrorCode { "Taken." TAKEN }
 "#;
 
-/// It finds no other fault in that schema.
+/// The rule finds no other fault in that schema.
 #[test]
 fn each_rule_finds_a_schema_that_breaks_it() {
     assert_eq!(faults(GOOD), [""; 0]);
@@ -172,7 +172,7 @@ fn wide_integers(source: &str) -> Vec<&str> {
         }
         let line = line.trim();
         is_signature |= line.starts_with("async fn ");
-        // The first line of a payload names what the domain answers.
+        // The first line of a payload names the type that the domain returns.
         let is_of_domain = line.ends_with("=> {");
         if is_served && (is_signature || !is_object) && !is_of_domain && is_wide(line) {
             found.push(line);

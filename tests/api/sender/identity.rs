@@ -1,5 +1,4 @@
-//! Which sender a message uses: the one that is given or the default one, with its identity at the
-//! time of the acceptance.
+//! The sender that a message uses: the given one or the default one, with its identity at the time of the acceptance.
 
 use std::time::Duration;
 
@@ -36,7 +35,7 @@ async fn send_many(t: &TestApp, key: &str, input: Vec<Value>) -> Value {
     t.ask_with(key, &query, json!({ "input": input })).await.data()["sendMessages"].clone()
 }
 
-/// What a message shows of its origin.
+/// The fields of a message that show its sender.
 async fn origin(t: &TestApp, key: &str, id: &str) -> Value {
     let query = "query($id: ID!) { message(id: $id) { from sender { name } } }";
     t.ask_with(key, query, json!({ "id": id })).await.data()["message"].clone()
@@ -53,8 +52,7 @@ async fn quoted(t: &TestApp, key: &str, input: Value) -> Value {
     t.ask_with(key, query, json!({ "input": input })).await.data()["messageQuote"].clone()
 }
 
-/// This holds for the fast path and for a batch, in both environments. The carrier receives the
-/// identity.
+/// The test covers the fast path and a batch, in both environments. The carrier receives the sender's identity.
 #[db_test]
 async fn a_message_uses_the_given_or_the_default_sender_of_its_account(t: &TestApp) {
     let team = t.team(1000).await;
@@ -115,7 +113,7 @@ async fn a_message_uses_the_given_or_the_default_sender_of_its_account(t: &TestA
     assert_eq!(submitted_from, live);
 }
 
-/// This holds whatever happens to its sender.
+/// Later changes to the sender, or its deletion, do not affect the message.
 #[db_test]
 async fn a_message_keeps_the_identity_with_which_it_was_accepted(t: &TestApp) {
     let team = t.team(1000).await;
@@ -129,7 +127,7 @@ async fn a_message_keeps_the_identity_with_which_it_was_accepted(t: &TestApp) {
     let change = json!({ "name": "B", "email": "b@example.com" });
     let changed = t.ask_with(&team.key, query, json!({ "id": id, "input": change })).await;
     assert_eq!(changed.refusals(), [""; 0]);
-    // The very next message uses the change.
+    // The change applies to the very next message.
     let second = send(t, &team.key, input.clone()).await;
     let second = &second.data()["sendMessage"]["message"];
     assert_eq!(
@@ -147,7 +145,7 @@ async fn a_message_keeps_the_identity_with_which_it_was_accepted(t: &TestApp) {
     assert_eq!(without.data()["sendMessage"]["message"]["from"], json!(null));
 }
 
-/// This holds for the fast path, a batch and a quote. Nothing is charged.
+/// The test covers the fast path, a batch and a quote. Nothing is charged.
 #[db_test]
 async fn a_sender_that_is_unknown_or_does_not_support_the_channel_is_refused(t: &TestApp) {
     let team = t.team(1000).await;
@@ -161,8 +159,11 @@ async fn a_sender_that_is_unknown_or_does_not_support_the_channel_is_refused(t: 
         json!([{ "code": code, "message": message, "field": field }])
     };
     let unknown = error("SENDER_NOT_FOUND", "There is no such sender.");
-    let cannot =
-        error("SENDER_UNAVAILABLE", "The sender cannot send on EMAIL now; see its channels.");
+    let cannot = error(
+        "SENDER_UNAVAILABLE",
+        "The sender cannot currently send EMAIL messages. Its `channels` field lists \
+                                     what it can send.",
+    );
 
     for key in [&sub.key, &test_key] {
         for (id, expected) in [
@@ -193,7 +194,7 @@ async fn a_sender_that_is_unknown_or_does_not_support_the_channel_is_refused(t: 
     assert_eq!(from, [&json!(null), &json!("+12025550100"), &json!("+12025550100")]);
 }
 
-/// Input is checked earlier too, and opt-out and price later.
+/// Input is also checked before the sender; opt-out and price are checked after it.
 #[db_test]
 async fn a_sender_is_checked_after_repeats_and_before_key_status_and_money(t: &TestApp) {
     let team = t.team(1000).await;
@@ -255,7 +256,7 @@ async fn a_sender_is_checked_after_repeats_and_before_key_status_and_money(t: &T
     }
 }
 
-/// This holds whichever sender is the default at the time of the repeat.
+/// It does not matter which sender is the default at the time of the repeat.
 #[db_test]
 async fn a_repeat_with_the_default_sender_returns_the_first_message(t: &TestApp) {
     let team = t.team(1000).await;
@@ -272,11 +273,11 @@ async fn a_repeat_with_the_default_sender_returns_the_first_message(t: &TestApp)
     assert_eq!(again.data()["sendMessage"], expected);
 }
 
-/// A sender that another process has just created is found.
+/// The call also finds a sender that another process has just created.
 #[db_test]
 async fn a_call_reads_its_senders_with_one_statement(t: &TestApp, database: Database) {
     let team = t.team(1000).await;
-    // The cache of this process says that there is no sender.
+    // According to the cache of this process, there is no sender.
     send(t, &team.key, json!({ "to": "ada@example.com", "text": "Hi" })).await;
     let sql_id = match database {
         Sqlite => "randomblob(16)",
@@ -302,7 +303,7 @@ async fn a_call_reads_its_senders_with_one_statement(t: &TestApp, database: Data
     assert!(statements < 25, "{statements} statements for a hundred messages");
 }
 
-/// The message is sent as prepared and shows no sender.
+/// The message is sent with the identity that was prepared for it, and shows no sender.
 #[db_test]
 async fn a_sender_deleted_while_a_message_is_accepted_does_not_affect_it(t: &TestApp) {
     let team = t.team(1000).await;

@@ -36,14 +36,14 @@ fn error(code: &str, field: &[&str]) -> Value {
     json!([{ "code": code, "field": field }])
 }
 
-/// The errors of the only root field, without their messages.
+/// The errors of the only root field, without their texts.
 fn errors_of(answer: &Answer) -> Value {
     let payload = answer.data().as_object().and_then(|data| data.values().next()).expect("a field");
     let errors = payload["errors"].as_array().expect("errors").iter();
     errors.map(|error| json!({ "code": error["code"], "field": error["field"] })).collect()
 }
 
-/// Both kinds of keys create senders. A TEST key sees them and changes none.
+/// Keys of main accounts and of sub-accounts can create senders. A TEST key can read senders, but not change them.
 #[db_test]
 async fn a_sender_is_stored_in_normalized_form_and_shows_its_channels(t: &TestApp) {
     let (team, keys) = t.main_and_sub_keys().await;
@@ -174,7 +174,8 @@ async fn an_identity_that_is_not_valid_is_refused_and_changes_nothing(t: &TestAp
     assert_eq!(t.create_sender(&key, json!({ "telegram": "abcde" })).await.refusals(), [""; 0]);
 }
 
-/// The first sender is the default. Another can take over, and after a deletion the oldest does.
+/// The first sender is the default. Another sender can replace it; if the default is deleted, the oldest sender becomes
+/// the default.
 #[db_test]
 async fn an_account_with_senders_has_exactly_one_default(t: &TestApp) {
     let (_, [other, key]) = t.main_and_sub_keys().await;
@@ -221,7 +222,7 @@ async fn concurrent_changes_leave_exactly_one_default_sender(t: &Arc<TestApp>) {
 
     let made = (0..8).map(|number| {
         let (t, key) = at_once(number);
-        // The first sender becomes the default without being asked.
+        // The first sender becomes the default even if the input does not ask for it.
         let input = json!({ "name": number.to_string(), "isDefault": number % 4 == 3 });
         tokio::spawn(async move { t.sender(&key, input).await })
     });
@@ -270,7 +271,7 @@ async fn an_account_has_at_most_100_senders(t: &TestApp) {
     assert_eq!(t.create_sender(&key, json!({})).await.refusals(), [""; 0]);
 }
 
-/// LIVE or TEST, until the message is submitted or canceled.
+/// LIVE and TEST messages prevent the deletion until they are submitted or canceled.
 #[db_test]
 async fn a_sender_of_a_waiting_message_is_not_deleted(t: &TestApp) {
     let (team, [key, _]) = t.main_and_sub_keys().await;
@@ -302,7 +303,7 @@ async fn a_sender_of_a_waiting_message_is_not_deleted(t: &TestApp) {
     assert_eq!(delete(t, &key, &id).await.refusals(), [""; 0]);
 }
 
-/// Its cost does not depend on the number of the account's messages.
+/// The cost of a deletion does not depend on the number of the account's messages.
 #[db_test]
 async fn a_deletion_reads_only_the_index_of_waiting_messages(t: &TestApp) {
     let (team, [key, _]) = t.main_and_sub_keys().await;
@@ -319,7 +320,7 @@ async fn a_deletion_reads_only_the_index_of_waiting_messages(t: &TestApp) {
     };
     let columns = "team_id, account_id, api_key_id, environment, channel, recipient, text, \
                    segments, cost_micros, input_hash, sender_id, sent_from, created_at, updated_at";
-    // Most were sent. A tenth waits, with the other sender.
+    // Most messages were sent. A tenth of them are waiting, with the other sender.
     let many = format!(
         "INSERT INTO message (id, status, {columns}) \
          WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) \

@@ -1,4 +1,4 @@
-//! Which events each key receives.
+//! The events that each key receives.
 
 use chrono::TimeDelta;
 use db_test::db_test;
@@ -40,7 +40,7 @@ async fn balance_events_show_each_key_what_it_may_see(t: &TestApp) {
     assert_eq!(of_hidden.event("a").await, view(json!(null), json!(100), json!(700)));
 }
 
-/// When it is accepted and at each change of its status.
+/// An event is sent when the message is accepted and whenever its status changes.
 #[db_test]
 async fn message_events_go_only_to_the_account_of_the_message(t: &TestApp) {
     t.set_sms_price(PRICE_MICROS).await;
@@ -60,7 +60,7 @@ async fn message_events_go_only_to_the_account_of_the_message(t: &TestApp) {
         |status: &str| json!({ "messageUpdated": { "id": id, "status": status, "cost": 100 } });
     assert_eq!(own.event("a").await, event("QUEUED"));
     for other_socket in &mut others {
-        // A message of another account, by its id.
+        // Subscribes to a message of another account by its id.
         let query = format!("subscription {{ messageUpdated(id: {id}) {{ id status }} }}");
         other_socket.subscribe("b", &query).await;
         assert_eq!(other_socket.before_pong().await, []);
@@ -76,7 +76,7 @@ async fn message_events_go_only_to_the_account_of_the_message(t: &TestApp) {
             .all(|status| ["SENDING", "SENT", "DELIVERED"].map(Value::from).contains(status))
     );
 
-    // Their first events are of their own messages, and not of earlier ones.
+    // The first events on these sockets are about their own messages, and not about earlier ones.
     for (key, other_socket) in
         [&team.key, &sibling.key, &other.key, &test_key].into_iter().zip(&mut others)
     {

@@ -1,4 +1,4 @@
-//! Events reach subscribers in every process, also if a notification was lost or a subscriber lags.
+//! Events reach subscribers in every process, even if a notification was lost or a subscriber lags.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -48,7 +48,7 @@ async fn events_and_revocations_reach_the_sockets_of_another_process(t: &TestApp
     assert_eq!(ends.await, [4403, 4403]);
 }
 
-/// The oldest first, and nothing from before the subscription.
+/// The missed messages come oldest first, and none of them is from before the subscription.
 #[db_test]
 async fn a_lagging_subscriber_receives_each_missed_message_once(t: &TestApp) {
     let team = t.team(10_000).await;
@@ -65,7 +65,7 @@ async fn a_lagging_subscriber_receives_each_missed_message_once(t: &TestApp) {
         authentication::authenticate(&t.app, &team.key).await.expect("the database answers");
     let caller = caller.expect("a caller").account().expect("an account");
     let mut late = Box::pin(subscriptions::messages(Arc::clone(&t.app), caller, None));
-    // It is subscribed from here on, and receives nothing until it is polled again.
+    // The subscription begins here, and receives nothing until it is polled again.
     assert!(late.next().now_or_never().is_none());
     let mut expected = vec![send(&silent, &team.key).await];
     send(t, &sibling.key).await;
@@ -92,11 +92,11 @@ async fn a_lagging_subscriber_receives_each_missed_message_once(t: &TestApp) {
     drop(late);
 }
 
-/// More events than a subscriber may lag.
+/// A number of events that is greater than a subscriber may lag behind.
 const BEHIND: usize = 70;
 const SOON: Duration = Duration::from_secs(20);
 
-/// The process that makes it knows of no subscriber.
+/// The process that makes the change knows of no subscriber.
 #[db_test]
 async fn a_change_without_a_notification_is_found_by_polling(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);

@@ -15,7 +15,7 @@ const BALANCE: &str =
 const MESSAGES: &str = "subscription { messageUpdated { id status cost } }";
 const ACCOUNTS: &str = "subscription { accountUpdated { id status totalSpent creditLimit } }";
 
-/// 100 cents.
+/// The price of an SMS: 100 cents.
 const PRICE_MICROS: i64 = 1_000_000;
 
 /// A socket with this key and the subscription `a`.

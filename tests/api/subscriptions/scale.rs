@@ -1,5 +1,5 @@
-//! Many subscriptions: what they read together, how many are allowed, and that neither another team
-//! nor a slow client delays them.
+//! Many subscriptions: how much they read in total, how many are allowed, and that neither another team nor a slow
+//! client delays them.
 
 use std::{cell::Cell, collections::BTreeSet, net::SocketAddr, time::Duration};
 
@@ -17,11 +17,11 @@ const MESSAGES: &str = "subscription { messageUpdated { id } }";
 
 /// Maximum number of operations of one socket.
 const OF_SOCKET: usize = 50;
-/// 100 cents.
+/// The price of an SMS: 100 cents.
 const PRICE_MICROS: i64 = 1_000_000;
 
 thread_local! {
-    /// Statements that read messages by their ids. Each test and its server have their own thread.
+    /// The number of statements that read messages by their ids. Each test and its server have their own thread.
     static READS: Cell<usize> = const { Cell::new(0) };
 }
 
@@ -32,7 +32,7 @@ fn counting(sql: &str) -> String {
     sql.to_owned()
 }
 
-/// Sockets with this key that have this many subscriptions together, numbered over all sockets.
+/// Sockets with this key that have this many subscriptions in total, numbered over all sockets.
 async fn subscribed(
     address: SocketAddr,
     key: &str,
@@ -62,13 +62,16 @@ async fn events_of_each(sockets: &mut [Socket], count: usize, events: usize) -> 
             assert_eq!(message["type"], "next", "{message}");
             let number: usize = text(&message["id"]).parse().expect("a number");
             let data = message["payload"]["data"].take();
-            // The event of the sub-account's creation may still be under way when its team subscribes.
+            // The event for the sub-account's creation may still be on its way when its team subscribes.
             if data != json!({ "accountUpdated": { "totalSpent": 0 } }) {
                 of_socket[number % OF_SOCKET].push(data);
             }
         }
     }
-    assert!(found.iter().all(|of_one| of_one.len() == events), "so many of each");
+    assert!(
+        found.iter().all(|of_one| of_one.len() == events),
+        "{events} events of each subscription"
+    );
     found
 }
 
@@ -82,7 +85,7 @@ async fn send(t: &TestApp, key: &str) -> String {
     text(&answer.data()["sendMessage"]["message"]["id"])
 }
 
-/// Each receives the fields that it selected.
+/// Each subscriber receives the fields that it selected.
 #[db_test]
 async fn a_message_is_read_once_for_all_subscribers_of_its_account(apps: &Apps) {
     let setup = Setup { rewrite_sql: Some(counting), ..Setup::default() };
@@ -166,7 +169,7 @@ async fn balances_and_accounts_are_read_once_for_all_subscribers(t: &TestApp) {
     assert!(statements < 150, "{statements} statements for 300 listeners");
 }
 
-/// The limit is for all its keys and sockets together. Other accounts are not affected. When one
+/// The limit applies to all keys and sockets of the account in total. Other accounts are not affected. When one
 /// subscription ends, another can begin.
 #[db_test]
 async fn the_number_of_subscriptions_of_an_account_is_limited(t: &TestApp) {
@@ -229,12 +232,11 @@ async fn a_team_with_stuck_subscribers_does_not_delay_another(t: &TestApp) {
     one_event_of_each(&mut of_hot, 2 * OF_SOCKET).await;
 }
 
-/// Not even a client with the same key is delayed. The slow client's waiting events count until it
-/// disconnects.
+/// Not even a client with the same key is delayed. The events that wait for the slow client count until it disconnects.
 #[db_test]
 async fn a_slow_client_delays_no_other_client(t: &TestApp) {
     let (team, server) = (t.team(10_000).await, t.serve().await);
-    // Three million bytes per event: a few fill the system's buffers.
+    // Each event has three million bytes, so a few of them fill the system's buffers.
     let aliases: String = (0..30).map(|at| format!("a{at}: text ")).collect();
     let large = |_| format!("subscription {{ messageUpdated {{ {aliases} }} }}");
     let slow = subscribed(server.address, &team.key, 1, large).await;
@@ -256,12 +258,12 @@ async fn a_slow_client_delays_no_other_client(t: &TestApp) {
 async fn until(holds: impl Fn() -> bool) {
     let begun = Instant::now();
     while !holds() {
-        assert!(begun.elapsed() < Duration::from_mins(1), "it does not come to hold");
+        assert!(begun.elapsed() < Duration::from_mins(1), "the condition does not become true");
         sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// Its schema does not contain them.
+/// The schema that an operator sees contains no subscriptions.
 #[db_test]
 async fn an_operator_has_no_subscriptions(t: &TestApp) {
     let (team, server): (TestTeam, _) = (t.team(1_000).await, t.serve().await);

@@ -148,7 +148,7 @@ async fn queries_and_mutations_over_a_socket_follow_the_rules_of_a_post(t: &Test
     assert_eq!(t.everything().await, before);
 }
 
-/// It is closed within two seconds.
+/// The socket is closed within two seconds.
 #[db_test]
 async fn a_socket_is_closed_when_its_key_is_revoked_or_its_account_not_active(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
@@ -191,7 +191,7 @@ async fn a_server_that_stops_closes_its_sockets_with_a_code(t: &TestApp) {
     (&mut server.task).await.expect("it ends in order");
 }
 
-/// It is held for as long as the subscription lasts.
+/// The document is held in memory for as long as the subscription lasts.
 #[db_test]
 async fn the_document_of_a_subscription_has_a_smaller_limit(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
@@ -213,12 +213,12 @@ async fn the_document_of_a_subscription_has_a_smaller_limit(t: &TestApp) {
     };
 
     for (at, (query, is_taken)) in [
-        // The root field is one of them.
+        // The root field is one of the fields.
         (fields(99), true),
         (fields(100), false),
         (spread(33), true),
         (spread(34), false),
-        // Six tokens, and eight for each.
+        // Six tokens, and eight for each directive.
         (directives(36), true),
         (directives(37), false),
         (text(4_096), true),

@@ -1,4 +1,4 @@
-//! Teams: created, topped up and corrected by operators. Each has one main account.
+//! Teams: operators create, top up and correct them. Each team has one main account.
 
 use db_test::db_test;
 use futures_util::future::join_all;
@@ -21,7 +21,7 @@ async fn create(t: &TestApp, name: &str) -> Answer {
     .await
 }
 
-/// A top-up or an adjustment, of this team unless the input names another.
+/// Makes a top-up or an adjustment, of this team unless the input names another.
 async fn deposit(t: &TestApp, team: &TestTeam, field: &str, input: Value) -> Answer {
     let input_type = if field == "topUpTeam" { "TopUpTeamInput" } else { "AdjustTeamBalanceInput" };
     let query = format!(
@@ -127,7 +127,7 @@ async fn an_operator_renames_a_team(t: &TestApp) {
     }
 }
 
-/// The list is newest first. An unknown id finds nothing.
+/// The list of teams is sorted newest first. An unknown id finds nothing.
 #[db_test]
 async fn operators_list_all_teams_and_find_each_by_its_id(t: &TestApp) {
     let teams = [t.team(0).await, t.team(700).await, t.team(0).await];
@@ -219,8 +219,8 @@ async fn a_deposit_that_is_not_valid_is_refused_and_moves_no_money(t: &TestApp) 
     assert_eq!(t.everything().await, before);
 }
 
-/// A repeat with other input is refused. Top-ups and adjustments of a team share its idempotency
-/// keys; teams do not share them.
+/// A repeat with other input is refused. Top-ups and adjustments of a team share its idempotency keys, but two teams do
+/// not.
 #[db_test]
 async fn a_repeated_deposit_returns_the_first_and_moves_no_money(t: &TestApp) {
     let (team, other_team) = (t.team(0).await, t.team(0).await);

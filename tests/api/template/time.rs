@@ -12,18 +12,18 @@ use tollgate::domain::{
     channel::send_refusal::SendRefusal,
     deadline::Deadline,
     message::{self, NewMessage, Sent},
-    template::{self, NewTemplate, TemplateChange, limits::TIME_MAX, render::RenderRefusal},
+    template::{self, NewTemplate, TemplateChange, render::RenderRefusal, time_limit::TIME_MAX},
 };
 use uuid::Uuid;
 
 use super::{preview, sms};
 use crate::harness::{TestApp, text};
 
-/// What does not fit is refused with a code and not charged.
+/// Messages that exceed this time are refused with an error code and not charged.
 #[db_test]
 async fn the_templates_of_a_request_share_200_ms_of_processor_time(t: &TestApp) {
     let team = t.team(1_000).await;
-    // Uses all its steps for each of 200 messages: many times the limit of one request.
+    // The template uses all its steps for each of 200 messages: many times the limit of one request.
     let source = "Hi{% for a in wide %}{% for b in wide %}{% if wide|upper|title == b %}{% endif %}\
                   {% endfor %}{% endfor %}";
     let variables = json!([{ "name": "wide" }]);
@@ -51,12 +51,12 @@ async fn the_templates_of_a_request_share_200_ms_of_processor_time(t: &TestApp) 
     assert!(used_up > 0 && messages[..used_up].iter().all(|message| message.contains("steps")));
     assert!(messages[used_up..].iter().all(|message| message.contains("200 ms")));
     assert_eq!(t.everything().await, before);
-    // The next request has its own time.
+    // The next request has its own time limit.
     assert!(t.sends(&team.key).await);
     assert_eq!(preview(t, &team.key, &id, json!({ "wide": "" })).await[0]["text"], "Hi");
 }
 
-/// A repeat is still answered.
+/// A repeat of an accepted message is still answered.
 #[db_test]
 async fn after_its_time_is_used_up_a_request_can_neither_render_nor_store_templates(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -65,7 +65,7 @@ async fn after_its_time_is_used_up_a_request_can_neither_render_nor_store_templa
     assert_eq!(t.send(&team.key, repeated).await.refusals(), [""; 0]);
     let before = t.everything().await;
     let caller = authentication::authenticate(&t.app, &team.key).await.expect("the key is read");
-    let caller = caller.expect("a good key").account().expect("an account");
+    let caller = caller.expect("a valid key").account().expect("an account");
     let live = caller.live().expect("a live key");
     let id: Uuid = id.parse().expect("an id");
     let deadline = Deadline::until(Instant::now() + Duration::from_secs(10));
@@ -119,14 +119,14 @@ async fn after_its_time_is_used_up_a_request_can_neither_render_nor_store_templa
     assert!(matches!(sent, Sent::Accepted(_)), "{sent:?}");
 }
 
-/// The same holds for a request that has exceeded its deadline.
+/// A request that has exceeded its deadline also renders no template and charges nothing.
 #[db_test]
 async fn a_canceled_request_renders_no_template_and_charges_nothing(t: &TestApp) {
     let team = t.team(1_000).await;
     let id = t.template(&team.key, sms("Hi"), json!([])).await;
     let before = t.everything().await;
     let caller = authentication::authenticate(&t.app, &team.key).await.expect("the key is read");
-    let caller = caller.expect("a good key").account().expect("an account");
+    let caller = caller.expect("a valid key").account().expect("an account");
     let gone = Deadline::until(Instant::now() + Duration::from_secs(10));
     gone.gone.cancel();
     for deadline in [gone, Deadline::until(Instant::now())] {

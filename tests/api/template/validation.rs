@@ -1,4 +1,4 @@
-//! What is refused when a template is stored, and values on both sides of each limit.
+//! Templates that are refused when they are stored, and values on both sides of each limit.
 
 use db_test::db_test;
 use sea_orm::DbBackend;
@@ -8,7 +8,7 @@ use tollgate::domain::template::TEMPLATES_PER_ACCOUNT_MAX;
 use super::{body, create, preview, sms, update};
 use crate::harness::{TestApp, text};
 
-/// When it is created and when it is updated.
+/// The template is refused when it is created and when it is updated.
 #[db_test]
 async fn a_template_that_is_not_valid_is_refused_and_changes_nothing(t: &TestApp) {
     let team = t.team(0).await;
@@ -166,7 +166,7 @@ fn hostile_templates() -> Vec<(String, bool)> {
         (each("{{ d|sort(attribute='in') }}"), false),
         (each("{{ d|selectattr('in', 'eq', e)|list }}"), false),
         (each("{{ loop.changed(d) }}"), false),
-        // Lists and texts that grow exponentially.
+        // Lists and strings that grow exponentially.
         ("{% set v = [1, 2] %}{% set v = [v, v] %}{{ v }}".to_owned(), false),
         ("{{ items + items }}".to_owned(), false),
         ("{{ items * 100000000 }}".to_owned(), false),
@@ -192,14 +192,14 @@ fn hostile_templates() -> Vec<(String, bool)> {
         (each(&format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(100))), true),
         ("{% for a in big %}{% for b in big %}{{ a }}{% endfor %}{% endfor %}".to_owned(), true),
         (each("{{ big|upper }}"), true),
-        // At the limits: these are stored and rendered.
+        // Templates at the limits, which are stored and rendered.
         (format!("{{{{ {}1 }}}}", "-".repeat(99)), true),
         (format!("{{{{ {}1{} }}}}", "(".repeat(10), ")".repeat(10)), true),
         (many("{{ big }}")[..999 * 9].to_owned(), true),
     ]
 }
 
-/// Such templates loop, grow or recurse without end, or do work that is not counted.
+/// Hostile templates loop, grow or recurse without end, or do work that is not counted.
 #[db_test]
 async fn a_hostile_template_is_refused_when_stored_or_fails_when_rendered(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -224,7 +224,7 @@ async fn a_hostile_template_is_refused_when_stored_or_fails_when_rendered(t: &Te
         let input = json!({ "to": "+12025550123", "templateId": id, "variables": given });
         let sent = t.send(&team.key, input).await;
         if shown[0]["text"] != json!(null) {
-            // Harmless at its limits.
+            // The preview rendered this template, so it can also be sent.
             assert_eq!(sent.refusals(), [""; 0], "{beginning}");
             continue;
         }

@@ -15,7 +15,7 @@ const NO_SERVER: &str =
 /// Attributes that are moved to the generated tests. The others stay on the function.
 const OF_TEST: [&str; 3] = ["case", "test", "should_panic"];
 
-/// What a parameter of a test is filled with.
+/// The value that a parameter of a test receives.
 enum Parameter {
     /// The database that the test runs on.
     Database,
@@ -50,7 +50,7 @@ pub fn db_test(databases: TokenStream, item: TokenStream) -> TokenStream {
 fn tests(mut test: ItemFn, only: Option<&Ident>) -> syn::Result<proc_macro2::TokenStream> {
     let (mut of_test, of_function): (Vec<Attribute>, Vec<Attribute>) =
         std::mem::take(&mut test.attrs).into_iter().partition(|attribute| {
-            // Also `#[tokio::test]` and `#[case::name(…)]`.
+            // These names also match `#[tokio::test]` and `#[case::name(…)]`.
             let mut names = attribute.path().segments.iter();
             names.any(|segment| OF_TEST.iter().any(|name| segment.ident == name))
         });
@@ -64,14 +64,13 @@ fn tests(mut test: ItemFn, only: Option<&Ident>) -> syn::Result<proc_macro2::Tok
     }
 
     let (mut parameters, mut arguments) = (Vec::new(), Vec::new());
-    let (mut is_of_database, mut has_app, mut has_apps) = (false, false, false);
+    let (mut has_app, mut has_apps) = (false, false);
     for input in &mut test.sig.inputs {
         let FnArg::Typed(input) = input else {
             return Err(Error::new_spanned(input, "a test cannot take self"));
         };
         let name = name_of(input)?;
         let of_type = parameter(&input.ty);
-        is_of_database |= !matches!(of_type, Parameter::Value);
         match of_type {
             Parameter::Database => arguments.push(quote!(database)),
             Parameter::App => {
@@ -87,11 +86,12 @@ fn tests(mut test: ItemFn, only: Option<&Ident>) -> syn::Result<proc_macro2::Tok
                 parameters.push(input.clone());
             }
         }
-        // `#[case]` and `#[values]` are of the generated tests.
+        // `#[case]` and `#[values]` belong to the generated tests.
         input.attrs.clear();
     }
-    if !is_of_database {
-        let message = "expected a parameter of the type Database, &TestApp or &Apps";
+    // Without an app nothing would be reconciled.
+    if !has_app && !has_apps {
+        let message = "expected a parameter of the type &TestApp or &Apps";
         return Err(Error::new(test.sig.inputs.span(), message));
     }
 
@@ -101,20 +101,13 @@ fn tests(mut test: ItemFn, only: Option<&Ident>) -> syn::Result<proc_macro2::Tok
     let start = has_app.then(|| quote!(let app = apps.start().await;));
     let one = |name: &Ident, variant: &str, ignore: Option<Attribute>| {
         let variant = format_ident!("{variant}");
-        let body = if has_app || has_apps {
-            quote! {
-                let database = crate::harness::Database::#variant;
-                crate::harness::run_test(database, async |apps: &crate::harness::Apps| {
-                    #start
-                    #call
-                })
-                .await
-            }
-        } else {
-            quote! {
-                let database = Database::#variant;
+        let body = quote! {
+            let database = crate::harness::Database::#variant;
+            crate::harness::run_test(database, async |apps: &crate::harness::Apps| {
+                #start
                 #call
-            }
+            })
+            .await
         };
         quote! {
             #[::rstest::rstest]
@@ -175,7 +168,7 @@ fn parameter(of: &Type) -> Parameter {
     }
 }
 
-/// The name of a type, of its content for an `Arc`.
+/// The name of a type; for an `Arc`, the name of its content.
 fn last_name(of: &Type) -> Option<String> {
     let Type::Path(path) = of else { return None };
     let last = path.path.segments.last()?;

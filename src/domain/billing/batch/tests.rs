@@ -42,10 +42,10 @@ struct Given {
     is_to_opted_out: bool,
     is_test: bool,
     template_is_gone: bool,
-    /// The contact that it is sent to: the first exists, the second does not.
+    /// The contact that the message is sent to: the first one exists, the second does not.
     contact: Option<usize>,
     cost: Option<i64>,
-    /// Bytes of content: text, and metadata if there are more than 2.
+    /// Bytes of content: of the text, and of metadata if there are more than 2.
     bytes: u8,
     idempotency_key: Option<u8>,
     input: u8,

@@ -25,7 +25,7 @@ fn caller(team: u128) -> AccountCaller {
     }
 }
 
-/// A message with this many bytes of content, up to two of them metadata.
+/// A message with this many bytes of content, of which up to two are metadata.
 fn message(bytes: usize) -> PricedMessage {
     let metadata = "{}".get(..bytes.min(2)).map(str::to_owned);
     let text = "x".repeat(bytes.saturating_sub(2));
@@ -77,7 +77,7 @@ async fn a_batch_has_at_most_256_messages_and_8_mebibytes() {
     assert_eq!(next(&queue).await, [(HOT, half), (HOT, half)]);
     assert_eq!(next(&queue).await, [(HOT, 1)]);
     let _waiting = push(&queue, HOT, &[half, half + 1, 1]).expect("it fits");
-    // In order, even if a later message would fit.
+    // Messages are taken in order, even if a later one would fit.
     assert_eq!(next(&queue).await, [(HOT, half)]);
     assert_eq!(next(&queue).await, [(HOT, half + 1), (HOT, 1)]);
     assert_eq!(queue.waiting(), 0);
@@ -98,7 +98,7 @@ async fn a_team_can_use_half_of_the_bytes_of_the_queue() {
             "one byte above the limit of a team"
         );
     }
-    // A message without content does not count for the bytes.
+    // A message without content does not count towards the bytes.
     waiting.extend(push(&queue, HOT, &[0]).expect("it fits"));
     waiting.extend(push(&queue, THIRD, &[0]).expect("it fits"));
     let refused = push(&queue, THIRD, &[1]);

@@ -1,5 +1,5 @@
-//! Commits a batch: one transaction locks the teams, reads the rows that decide the batch, and writes its outcome.
-//! The statements are fixed texts, so that each is prepared once.
+//! Commits a batch: one transaction locks the teams, reads the rows on which the batch's outcome depends, and writes
+//! the outcome. The statements are fixed texts, so that each is prepared once.
 
 use sea_orm::DbBackend;
 use uuid::Uuid;
@@ -73,7 +73,7 @@ impl Store {
         }
     }
 
-    /// Whether a batch in doubt was committed, which is asked after its transaction has ended.
+    /// Whether a batch in doubt was committed. Waits until its transaction has ended.
     pub async fn was_committed(&mut self, outcome: &BatchOutcome) -> Result<bool, Fault> {
         match self {
             Self::Postgres(store) => store.was_committed(outcome).await,

@@ -298,7 +298,7 @@ fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {
     rows.iter().map(of).collect()
 }
 
-/// Runs a step on the writer's connection with a timeout; after it, the connection is closed.
+/// Runs a step on the writer's connection with a timeout. The connection is closed when the timeout is exceeded.
 async fn within<T>(
     deadline: Duration,
     step: impl Future<Output = Result<T, Fault>>,

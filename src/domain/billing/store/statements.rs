@@ -1,5 +1,5 @@
-//! Shared by both databases: the statements as a value, the ways in which a commit can be interrupted, and the check of
-//! the number of written rows.
+//! Shared by both databases: a struct with the SQL statements, how a commit can be interrupted, and a check that the
+//! expected number of rows was written.
 
 use uuid::Uuid;
 
@@ -12,8 +12,8 @@ use crate::domain::{
     },
 };
 
-/// The statements of the accept path and of refunds. They are a value, so that tests can replace single statements
-/// with faulty ones and show that the fault is detected.
+/// The statements of the accept path and of refunds. They are fields of a struct, so that tests can replace single
+/// statements with faulty ones and show that the fault is detected.
 #[derive(Clone, Copy, Debug)]
 pub struct Statements {
     /// Locks the batch's teams in id order. Empty on `SQLite`, where BEGIN IMMEDIATE is the lock.
@@ -35,11 +35,11 @@ pub struct Statements {
     pub mark_refunded: &'static str,
 }
 
-/// Why the commit of a batch failed.
+/// How the commit of a batch failed.
 pub(in crate::domain::billing) enum Interrupted {
     /// Nothing was committed.
     Before(Fault),
-    /// COMMIT was sent without a reply: all or nothing was committed.
+    /// COMMIT was sent, but no reply arrived: either everything or nothing was committed.
     InDoubt(Box<BatchOutcome>, Fault),
 }
 

@@ -1,5 +1,5 @@
-//! Claims due messages in rotation, within the capacity of a claim. Decides which messages are claimed and the step
-//! of each one; it must not call carriers.
+//! Claims due messages in rotation, within the capacity of a claim. This module decides which messages are
+//! claimed and which step each of them needs; it must not call carriers.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -29,7 +29,7 @@ use crate::{
 /// Capacity of a claim, in slots: most messages use one. All messages of a claim are submitted to carriers at the same
 /// time, so the timeout of one call limits the duration of all.
 pub const CLAIM_CAPACITY: usize = 256;
-/// Size of a slot. A message with longer texts uses several, because it is held in memory and its row is written twice.
+/// Size of a slot. A message with longer text uses several, because it is held in memory and its row is written twice.
 const SLOT_BYTES: usize = 32 * 1024;
 /// Maximum number of times that one claim distributes its capacity. It repeats if accounts had fewer messages than
 /// their share or messages were postponed by quiet hours.
@@ -164,7 +164,7 @@ struct VisitedTeam {
 }
 
 impl Round {
-    /// From the rows of a poll, in order.
+    /// Reads the rows of a poll, in order.
     fn of(rows: &[PolledRow], now: DateTime<Utc>) -> Self {
         let mut entries = Vec::new();
         let queues = std::array::from_fn(|queue| {
@@ -243,7 +243,7 @@ impl Round {
         shares
     }
 
-    /// The requests to the database for these shares.
+    /// The database requests for these shares.
     fn requests(&self, shares: &[Share<Uuid>]) -> Vec<ClaimRequest> {
         let members = shares.iter().flat_map(|share| &share.members);
         let requests = members.map(|(number, count)| {
@@ -262,8 +262,8 @@ impl Round {
         requests.collect()
     }
 
-    /// The taken messages that fit into the shares. Records the accounts that had a turn. A share has at least one
-    /// message of any size, so a team may exceed its share by one message; its other accounts then get their turns
+    /// Those of the taken messages that fit into the shares. Records the accounts that had a turn. A share has at least
+    /// one message of any size, so a team may exceed its share by one message; its other accounts then get their turns
     /// later.
     fn within_shares(&mut self, shares: &[Share<Uuid>], taken: Vec<Due>) -> Vec<Due> {
         let mut by_number: HashMap<usize, Vec<Due>> = HashMap::new();
@@ -311,7 +311,7 @@ impl Round {
         within
     }
 
-    /// Moves the rotation positions behind the accounts and teams that had their turns.
+    /// Moves the rotation positions past the accounts and teams that had their turns.
     fn advance(&self, positions: &mut [RotationPosition; QUEUES.len()]) {
         for (queue, position) in self.queues.iter().zip(positions) {
             if queue.visited_until.is_none() {

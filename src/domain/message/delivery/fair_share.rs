@@ -1,6 +1,6 @@
 //! Distributes capacity by round robin: between groups, and between the members of a group. Units are assigned one by
-//! one, so no group gets two more than another that is still waiting; unused capacity goes to the others. It does not
-//! know about messages or the database.
+//! one, so no group gets two more than another that is still waiting; unused capacity goes to the others. This module
+//! does not depend on messages or the database.
 
 use std::collections::VecDeque;
 
@@ -47,7 +47,8 @@ pub struct Share<G> {
 }
 
 impl<G: Copy + PartialEq> RoundRobin<G> {
-    /// From members in the order of their turns: group, number, and maximum units. Members of a group must be adjacent.
+    /// The waiting members in the order of their turns: group, number, and maximum units. Members of a group must be
+    /// adjacent.
     pub fn of(waiting: impl IntoIterator<Item = (G, usize, usize)>) -> Self {
         let mut groups: VecDeque<Group<G>> = VecDeque::new();
         for (key, number, count) in waiting {
@@ -93,7 +94,7 @@ impl<G: Copy + PartialEq> RoundRobin<G> {
         (shares, last)
     }
 
-    /// Removes a member that has nothing waiting any more.
+    /// Removes a member that no longer has anything waiting.
     pub fn remove(&mut self, number: usize) {
         for group in &mut self.groups {
             group.members.retain(|member| member.number != number);
@@ -159,7 +160,7 @@ mod tests {
             }
         }
 
-        /// No group gets two more than another that still waits; the same holds for the members of a group.
+        /// No group gets two more than another group that is still waiting; the same holds for the members of a group.
         #[test]
         fn waiting_groups_and_members_get_equal_shares(groups in waiting(), capacity in 0_usize..300) {
             let (shares, _) = round_robin(&groups).distribute(capacity);

@@ -1,6 +1,6 @@
-//! Delivers messages. The row of a message is its own job: the worker [claims](claim()) due messages, which records
-//! the attempt before any network call, and then [settles](settle()) the outcomes. After a crash, the rows have the
-//! full state.
+//! Delivers messages. The row of a message also serves as its job: the worker [claims](claim()) due messages, which
+//! records the attempt before any network call, and then [settles](settle()) the outcomes. After a crash, the rows have
+//! the full state.
 //!
 //! A claim has a fixed capacity, which is distributed in rotation: first between LIVE and TEST, then between teams,
 //! then between the accounts of a team. So the backlog of one account delays the others by one turn only. [`poll`]

@@ -39,7 +39,7 @@ pub struct PolledRow {
     /// 0: after the rotation position. 1: from the beginning of the queue up to the rotation position.
     pub team_part: i32,
     pub nth_team: i32,
-    /// The same for the accounts of the team.
+    /// The same as `team_part`, for the accounts of the team.
     pub account_part: i32,
     pub team_id: Uuid,
     /// `None` if there may be more teams after this one.
@@ -55,7 +55,7 @@ pub struct PolledRow {
 /// A due message, without its content.
 #[derive(Clone, Debug, FromQueryResult)]
 pub struct Due {
-    /// The number of the [`ClaimRequest`] that it answers.
+    /// The number of the [`ClaimRequest`] that found this message.
     pub number: i32,
     pub id: Uuid,
     pub team_id: Uuid,
@@ -66,23 +66,23 @@ pub struct Due {
     pub sent_from: Option<String>,
     pub valid_until: Option<DateTime<Utc>>,
     pub due_at: DateTime<Utc>,
-    /// Size of its text and HTML, in bytes.
+    /// Size of the message's text and HTML, in bytes.
     pub bytes: i64,
 }
 
 impl Due {
-    /// The event that this message changes.
+    /// The change event for this message.
     pub fn change(&self) -> Change {
         let (account_id, message_id) = (Some(self.account_id), Some(self.id));
         Change { team_id: self.team_id, account_id, message_id }
     }
 
-    /// Whether no worker has claimed it yet, as [`entity::message::Entity::is_unclaimed`].
+    /// Whether no worker has claimed the message yet, as [`entity::message::Entity::is_unclaimed`].
     pub fn is_unclaimed(&self) -> bool {
         matches!(self.status, MessageStatus::Scheduled | MessageStatus::Queued)
     }
 
-    /// Whether its `validUntil` has passed.
+    /// Whether the message's `validUntil` has passed.
     pub fn is_expired(&self, now: DateTime<Utc>) -> bool {
         self.valid_until.is_some_and(|until| until <= now)
     }

@@ -88,7 +88,7 @@ impl RotationPosition {
         self.accounts.insert(team, account);
     }
 
-    /// Forgets the accounts of teams for which `is_kept` is false.
+    /// Forgets the accounts of the teams for which `is_kept` returns false.
     pub fn keep_accounts(&mut self, is_kept: impl Fn(&Uuid) -> bool) {
         self.accounts.retain(|team, _| is_kept(team));
     }

@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// Delay from submitting a message to the first request of its report.
+/// Delay between submitting a message and first requesting its report.
 const REPORT_AFTER: TimeDelta = TimeDelta::milliseconds(500);
 /// Maximum delay between two requests. The delay is half of the time since the message was submitted.
 const REPORT_DELAY_MAX: TimeDelta = TimeDelta::hours(1);
@@ -172,7 +172,8 @@ async fn write(
     let mut update = message::Entity::update_many();
     if let Some((code, text)) = reason {
         to.error_code = Set(Some(code.to_owned()));
-        // The carrier's text may name the recipient, so it is not stored if the recipient was erased meanwhile.
+        // The carrier's text may name the recipient, so it is not stored if the recipient has been erased in the
+        // meantime.
         let has_recipient = Expr::col(message::Column::Recipient).ne("");
         let text = Expr::case(has_recipient, text.to_owned()).finally(Option::<String>::None);
         update = update.col_expr(message::Column::ErrorMessage, text.into());

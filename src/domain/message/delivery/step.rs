@@ -6,7 +6,7 @@ use entity::message;
 #[derive(Debug, Default)]
 pub struct Claim {
     pub messages: Vec<Claimed>,
-    /// Whether more messages may be due than fitted into this claim.
+    /// Whether more messages may be due than fit into this claim.
     pub has_more: bool,
 }
 
@@ -20,13 +20,13 @@ pub struct Claimed {
 /// The action to take on a claimed message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Submit it to the carrier for the first time.
+    /// Submit the message to the carrier for the first time.
     Send,
-    /// A worker was interrupted while submitting it: it may have been sent.
+    /// A worker was interrupted while submitting the message, which may have been sent.
     Resume,
-    /// It was submitted: request its delivery report.
+    /// The message was submitted: request its delivery report.
     Report,
-    /// Its `validUntil` passed before it was submitted.
+    /// The message's `validUntil` passed before it was submitted.
     Expire,
 }
 
@@ -35,15 +35,15 @@ pub enum Step {
 pub enum Outcome {
     Sent,
     Delivered,
-    /// There is no report yet: request it again later.
+    /// There is no final report yet: request it again later.
     Pending,
     Undelivered {
         code: String,
         text: String,
     },
-    /// It was not submitted before `validUntil`; refunded.
+    /// The message was not submitted before its `validUntil`; it is refunded.
     Expired,
-    /// The carrier did not accept it; refunded.
+    /// The carrier did not accept the message, which is refunded.
     Failed {
         code: String,
         text: String,

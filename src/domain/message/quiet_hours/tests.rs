@@ -11,7 +11,7 @@ fn at(text: &str) -> DateTime<Utc> {
     text.parse().expect("a moment")
 }
 
-/// Within a day, across midnight, at both ends, and on days with clock changes.
+/// Quiet hours within a day and across midnight, at both of their ends, and on days with clock changes.
 #[test]
 fn quiet_hours_end_by_local_time() {
     let berlin = quiet("22:00", "08:00", "Europe/Berlin");
@@ -42,8 +42,8 @@ fn quiet_hours_end_by_local_time() {
     assert_eq!(short.end(at("2026-03-29T00:10:00Z")), Some(at("2026-03-29T01:00:00Z")));
 }
 
-/// Over a year, in time zones with different clock changes: the end is not in the quiet hours, the minute before is,
-/// and the end is at most 25 hours away.
+/// Over a year, in time zones with different clock changes: the end is not in the quiet hours, the minute before the
+/// end is, and the end is at most 25 hours away.
 #[test]
 fn the_end_is_outside_the_quiet_hours() {
     let start = Utc.with_ymd_and_hms(2026, 1, 1, 0, 0, 0).single().expect("a moment");
@@ -61,8 +61,8 @@ fn the_end_is_outside_the_quiet_hours() {
     }
 }
 
-/// Compared with a search minute by minute, at every clock change of time zones with unusual changes: half an hour, two
-/// hours, at midnight, for Ramadan, and a skipped day.
+/// The result is compared with a search minute by minute, at every clock change of time zones with unusual changes:
+/// half an hour, two hours, at midnight, for Ramadan, and a skipped day.
 #[test]
 fn the_end_is_the_first_minute_outside_the_quiet_hours() {
     let searched = |quiet: &QuietHours, at: DateTime<Utc>| {

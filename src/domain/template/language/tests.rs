@@ -112,7 +112,7 @@ fn everything_else_is_refused() {
         ("{{ a is in(b) }}", "unknown test in"),
         ("{{ a is sameas b }}", "unknown test sameas"),
         ("{{ a is string(b) }}", "string takes no argument"),
-        // Nested in other expressions.
+        // Features that are not allowed, nested in other expressions.
         (
             "{% if a %}{% else %}{{ [1, (b if c[d|default(e.f())] else 2)]|join }}{% endif %}",
             "function calls",

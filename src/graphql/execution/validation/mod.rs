@@ -119,7 +119,8 @@ impl SchemaValidator {
         Err(Invalid::Errors(errors.map(|failure| to_error(failure.into(), text)).collect()))
     }
 
-    /// The first name in a document that these errors of another schema report as unknown, and that this schema has.
+    /// The first name in a document that the given errors report as unknown in another schema, but that exists in this
+    /// schema.
     fn find_hidden(
         &self,
         document: &ExecutableDocument<'_>,
@@ -205,8 +206,8 @@ fn to_error(failure: bluejay_parser::Error, text: &str) -> ServerError {
     error
 }
 
-/// The detailed message and the locations of an error. bluejay counts more characters as line ends than the specification
-/// does (section 2.1.3), so they are replaced by others of the same length.
+/// The detailed message and the locations of an error. bluejay counts more characters as line ends than the
+/// specification does (section 2.1.3), so they are replaced by others of the same length.
 fn describe(failure: bluejay_parser::Error, text: &str) -> (String, Vec<Pos>) {
     let text = text.replace(['\u{2028}', '\u{2029}'], "\u{2026}").replace('\u{85}', "\u{b7}");
     let text = text.replace(['\u{b}', '\u{c}'], " ");

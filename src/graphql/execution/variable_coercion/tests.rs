@@ -135,7 +135,7 @@ fn an_invalid_value_is_refused_with_its_path() {
             json!("nonsense"),
             "$x is not valid: expected an RFC 3339 time, such as 2026-11-23T10:00:00Z",
         ),
-        ("Date", json!("2026-02-30"), "$x is not valid: expected a day in the form YYYY-MM-DD"),
+        ("Date", json!("2026-02-30"), "$x is not valid: expected a date in the form YYYY-MM-DD"),
         ("JSONObject", json!([1]), "$x is not valid: expected a JSON object"),
         (
             "Ref",

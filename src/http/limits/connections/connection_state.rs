@@ -34,7 +34,7 @@ pub struct ConnectionState {
     requests_answered: AtomicU64,
     /// Bytes of the next request's head that were read.
     pub(super) head_bytes: AtomicUsize,
-    /// Whether the client does not read what is sent to it.
+    /// Whether the client does not read the data that is sent to it.
     pub(super) is_write_blocked: AtomicBool,
     /// Whether the quota has no bytes left for the next request's head.
     pub(super) is_head_refused: AtomicBool,
@@ -49,7 +49,7 @@ pub struct ConnectionState {
     message: Mutex<Option<Permit<Uuid>>>,
 }
 
-/// What a connection waits for.
+/// What a connection is waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Phase {
     /// The next request.
@@ -59,7 +59,7 @@ pub enum Phase {
     Head,
     /// The response, which has its own deadlines.
     Handler,
-    /// The client to read what is sent to it.
+    /// The client, which must read the data that is sent to it.
     Write,
 }
 

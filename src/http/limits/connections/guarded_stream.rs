@@ -21,8 +21,8 @@ use uuid::Uuid;
 use super::connection_state::{ConnectionState, SMALL_BYTES};
 use crate::limits::quota::{Permit, Quota};
 
-/// Maximum number of bytes of one read. One byte less than hyper's initial buffer: hyper enlarges its buffer after
-/// a read that fills it, and keeps the larger one while the connection is idle.
+/// Maximum number of bytes in one read. It is one byte less than hyper's initial buffer: hyper enlarges its buffer
+/// after a read that fills it, and keeps the larger one while the connection is idle.
 const READ_BYTES_MAX: usize = 8 * 1024 - 1;
 /// Maximum number of bytes of unfinished large heads, in total and for one address.
 pub const HEADS_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -35,17 +35,17 @@ pub const MESSAGES_BYTES_OF_TEAM_MAX: usize = MESSAGES_BYTES_MAX / 2;
 /// the library reserves exactly the space of the message; so its buffer is full when the message is complete, and
 /// it allocates a new one instead of keeping a large buffer forever.
 const FRAME_HEADER_BYTES: usize = 14;
-/// Maximum number of bytes of a WebSocket message before the key is known.
+/// Maximum number of bytes of a WebSocket message before its key is known.
 pub const UNAUTHENTICATED_BYTES_MAX: usize = 32 * 1024;
 /// Maximum number of closing connections whose unread input is discarded, in total and for one address. Others are
 /// closed immediately.
 pub const DISCARDING_MAX: usize = 512;
 pub const DISCARDING_OF_PEER_MAX: usize = DISCARDING_MAX / 2;
-/// Discarding ends when nothing arrives for this time,
+/// Discarding ends if nothing arrives for this time.
 pub const DISCARD_IDLE_TIMEOUT: Duration = Duration::from_secs(2);
-/// or after this time in total,
+/// Discarding ends after this time in any case.
 pub const DISCARD_TIMEOUT: Duration = Duration::from_secs(10);
-/// or after this many bytes.
+/// Discarding ends after this many bytes.
 pub const DISCARD_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The response to a head for which the quota has no bytes left.
@@ -77,7 +77,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
 
 /// The stream of an HTTP connection or WebSocket. It holds the connection's permit.
 pub struct GuardedStream<S: Stream> {
-    /// Taken when the connection ends.
+    /// The inner stream, which is taken when the connection ends.
     stream: Option<S>,
     state: Arc<ConnectionState>,
     /// The client's address; `None` for a trusted proxy.
@@ -241,7 +241,7 @@ impl<S: Stream> Drop for GuardedStream<S> {
     }
 }
 
-/// Closes the sending side, and then discards what the client still sends.
+/// Closes the sending side, and then discards everything that the client still sends.
 async fn discard_input<S: Stream>(mut stream: S) {
     if stream.shutdown().await.is_err() {
         return;

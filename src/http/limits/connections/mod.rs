@@ -1,8 +1,8 @@
 //! Accepts connections, limits their number, and closes those that are too slow to send a head, to read a
 //! response or to send the next request. hyper implements HTTP/1.1 on them.
 //!
-//! Why not `axum::serve`: it has no timeouts. Why connections are polled instead of using hyper's head timer:
-//! polling costs requests nothing, and an idle connection may be kept longer than a head may take.
+//! `axum::serve` is not used because it has no timeouts. Connections are polled instead of using hyper's head
+//! timer: polling costs requests nothing, and an idle connection may be kept longer than a head may take.
 
 use std::{
     convert::Infallible,
@@ -45,12 +45,12 @@ use request::{TrackedBody, refusal_status};
 pub const CONNECTIONS_MAX: usize = 12_288;
 /// Delay after a connection could not be accepted for lack of file descriptors or memory.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
-/// How often the state of a connection is polled, and so the precision of their timeouts.
+/// How often the state of a connection is polled, and so the precision of its timeouts.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// Maximum size of a request's head.
 pub const HEAD_BYTES_MAX: usize = 32 * 1024;
 
-/// Serves connections until `stop` is cancelled. Returns when all requests in progress are answered.
+/// Serves connections until `stop` is canceled. Returns when all requests in progress have been answered.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -83,7 +83,9 @@ pub async fn serve(
         // Without a permit the connection is dropped, and so closed immediately.
         let Some(permit) = permits.take(peer) else {
             if !is_full {
-                tracing::warn!("The limit of connections is reached, in total or for one address");
+                tracing::warn!(
+                    "The connection limit has been reached, in total or for one address"
+                );
             }
             is_full = true;
             continue;
@@ -93,8 +95,8 @@ pub async fn serve(
         let stream = GuardedStream::new(stream, peer, permit, Arc::clone(&quotas));
         connections.spawn(async move {
             if let Some(slow) = serve_connection(stream, address, router, stop).await {
-                tracing::debug!("A slow connection is closed");
-                // Resets the connection, and so frees the data that the client has not read.
+                tracing::debug!("Closing a slow connection");
+                // Resets the connection, which frees the data that the client has not read.
                 let _ = slow.into_inner().set_zero_linger();
             }
         });
@@ -104,7 +106,7 @@ pub async fn serve(
     connections.wait().await;
 }
 
-/// Whether the client gave up before its connection was accepted.
+/// Whether the client disconnected before its connection was accepted.
 fn is_client_failure(failure: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(failure.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)

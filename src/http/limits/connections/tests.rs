@@ -1,4 +1,4 @@
-//! Slow and malformed clients on in-memory connections, with a paused clock.
+//! Slow clients and malformed requests on in-memory connections. The clock is paused.
 
 use axum::{
     body::to_bytes,
@@ -28,7 +28,7 @@ fn connect() -> (DuplexStream, CancellationToken) {
     connect_with(&Arc::default())
 }
 
-/// The same for one address with these quotas.
+/// Like [`connect`], from one address with these quotas.
 fn connect_with(quotas: &Arc<ConnectionQuotas>) -> (DuplexStream, CancellationToken) {
     let (client, stream) = duplex(1_024);
     let router = Router::new()
@@ -208,7 +208,7 @@ async fn a_refusal_arrives_even_if_its_request_was_not_read() {
         let says_close = answer.contains("connection: close\r\n") || head.contains("HTTP/1.0");
         assert!(says_close, "{what}: {answer}");
     }
-    // The connection stays open if nothing is unread.
+    // The connection stays open if there is no unread input.
     let (mut client, _stop) = connect();
     for _ in 0..2 {
         client
@@ -262,7 +262,7 @@ async fn too_many_connections_with_unread_input_are_closed_immediately() {
     let (mut client, _stop) = connect_with(&quotas);
     send_unread(&mut client, unread, 1).await;
     assert!(client.write_all(b"x").await.is_ok());
-    // This one was read completely.
+    // This request was read completely.
     let (mut client, _stop) = connect_with(&quotas);
     client
         .write_all(b"GET /short HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")

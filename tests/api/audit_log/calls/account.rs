@@ -1,4 +1,4 @@
-//! Calls of a main account on its sub-accounts and their keys.
+//! Calls in which a main account manages its sub-accounts and their keys.
 
 use serde_json::json;
 
@@ -20,7 +20,7 @@ pub fn calls(stage: &Stage) -> Vec<Call<'_>> {
             "(input: { name: \"New\", externalId: \"new\", creditLimit: 0.5, metadata: { plan: \"gold\" } }) \
              { account { id } errors { code } }",
             (
-                // The new account, whose id is in the answer.
+                // The id of the new account is only in the response.
                 None,
                 None,
                 json!(null),

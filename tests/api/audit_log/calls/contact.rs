@@ -1,4 +1,4 @@
-//! Calls of mutations on quiet hours, contacts and opt-outs.
+//! Calls to the quiet hours, contact and opt-out mutations.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! A call of each mutation that leaves entries in the audit log. A mutation without a row here fails
+//! A call to each mutation that leaves entries in the audit log. A mutation without a row here fails
 //! `each_mutation_leaves_one_entry_when_done_and_one_when_refused`.
 
 mod account;
@@ -17,7 +17,7 @@ pub struct Stage {
     pub main_key_id: String,
     pub sub: TestSubAccount,
     pub other: TestSubAccount,
-    /// Three contacts of `sub`, which has an opt-out too, with the ids of their addresses.
+    /// Three contacts of `sub`, with the ids of their addresses. `sub` also has an opt-out.
     pub contacts: [(String, Vec<String>); 3],
     /// Two phone numbers of `sub`; a third is in stock.
     pub numbers: [String; 2],
@@ -54,8 +54,8 @@ impl Stage {
     }
 }
 
-/// The number of entries of [`staged`] on the sub-account's own data: three contacts, an opt-out,
-/// two phone numbers, a sender, a template.
+/// Number of entries that [`staged`] makes for the sub-account's own data: three contacts, an opt-out, two phone
+/// numbers, a sender, a template.
 pub const STAGED_PRIVATE: usize = 8;
 
 pub async fn staged(t: &TestApp) -> Stage {
@@ -68,7 +68,7 @@ pub async fn staged(t: &TestApp) -> Stage {
         t.contact(&sub.key, &["+12025550173"]).await,
     ];
     t.opt_out(&sub.key, "+12025550170").await;
-    // These are free, except for the last one.
+    // These numbers are free of charge, except for the last one.
     t.stock(
         "+12025550181,US,LOCAL,SMS,0,0\n+12025550182,US,LOCAL,SMS,0,0\n\
          +12025550183,US,LOCAL,SMS,0.5,0.25\n",
@@ -86,22 +86,23 @@ pub async fn staged(t: &TestApp) -> Stage {
     Stage { team, main_key_id, sub, other, contacts, numbers, sender, template }
 }
 
-/// A call that is done, another of the same mutation that is refused, and the entries of both.
+/// A call that succeeds, another call to the same mutation that is refused, and the audit log entries of both.
 pub struct Call<'s> {
-    /// Empty for an operator's key.
+    /// Empty if the calls are made with an operator's key.
     pub key: &'s str,
     pub mutation: &'static str,
     pub accepted: String,
-    /// The account, the target (none if only the answer names it), and the values before and after.
+    /// Account, target (`None` if only the response contains its id), and values before and after, as in the entry of
+    /// the successful call.
     pub entered: (Option<&'s str>, Option<&'s str>, Value, Value),
     pub refused: String,
     pub code: &'static str,
-    /// The account and the target of the refused call.
+    /// Account and target in the entry of the refused call.
     pub named: (Option<&'s str>, Option<&'s str>),
     pub variables: Value,
 }
 
-/// A call of each mutation that leaves entries, in an order in which they can be made.
+/// A call to each mutation that leaves entries, in an order in which all calls succeed.
 pub fn calls(stage: &Stage) -> Vec<Call<'_>> {
     [contact::calls, sender::calls, phone_number::calls, account::calls, team::calls]
         .into_iter()
@@ -124,7 +125,7 @@ impl<'s> Call<'s> {
         Self { key, mutation, accepted, entered, refused, code, named, variables }
     }
 
-    /// Calls the mutation with these arguments and this selection, under this request id.
+    /// Calls the mutation with these arguments, this selection and this request id.
     pub async fn ask(&self, t: &TestApp, key: &str, call: &str, request_id: &str) -> Answer {
         let declared = match call.contains("$two") {
             true => "($two: [AddOptOutInput!]!)",
@@ -138,7 +139,7 @@ impl<'s> Call<'s> {
         t.request(request).await
     }
 
-    /// A key that may call it.
+    /// A key that may call the mutation.
     pub fn key<'k>(&'k self, t: &'k TestApp) -> &'k str {
         if self.key.is_empty() { &t.operator } else { self.key }
     }

@@ -1,4 +1,4 @@
-//! Calls of mutations on phone numbers.
+//! Calls to the phone number mutations.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! Calls of mutations on senders and templates.
+//! Calls to the sender and template mutations.
 
 use serde_json::json;
 
@@ -18,7 +18,10 @@ pub fn calls(stage: &Stage) -> Vec<Call<'_>> {
             "(input: { name: \"Support\", email: \"support@example.com\" }) \
              { sender { id } errors { code } }",
             (own, None, json!(null), json!({ "name": "Support", "isDefault": false })),
-            "(input: { name: \"\" }) { errors { code } }",
+            &format!(
+                "(input: {{ name: \"\", phoneNumberId: \"{}\" }}) {{ errors {{ code }} }}",
+                stage.numbers[0]
+            ),
             "NAME_INVALID",
             (own, None),
         ),

@@ -1,4 +1,4 @@
-//! Calls of an operator on teams.
+//! Calls in which an operator manages teams.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! Batches that fail: what is retried, what is charged, and which error the client receives.
+//! Batches that fail: which of them are retried, which messages are charged, and which error the client receives.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use tollgate::domain::billing::Statements;
 use super::{SEND_MANY, all, codes, send_at_once};
 use crate::harness::{Apps, Cut, Postgres, Setup, Sqlite, TestApp, text};
 
-/// The other messages of its batch are accepted.
+/// The other messages in the batch are accepted.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_that_the_database_refuses_fails_alone(apps: &Apps) {
@@ -51,7 +51,7 @@ async fn a_message_that_the_database_refuses_fails_alone(apps: &Apps) {
         })
     });
     for sent in join_all(sends).await {
-        let (text, answer) = sent.expect("an answer");
+        let (text, answer) = sent.expect("a response");
         match text {
             "Bad" => assert_eq!(answer.codes(), ["INTERNAL_SERVER_ERROR"]),
             _ => assert_eq!(answer.refusals(), [""; 0]),
@@ -62,7 +62,7 @@ async fn a_message_that_the_database_refuses_fails_alone(apps: &Apps) {
     assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'CHARGE'").await, 57);
 }
 
-/// It is retried after a serialization failure too.
+/// A batch is retried after a serialization failure as well as after a deadlock.
 #[db_test(postgres)]
 #[case("40P01")]
 #[case("40001")]
@@ -92,7 +92,7 @@ async fn a_batch_is_retried_after_a_deadlock_and_charged_once(apps: &Apps, #[cas
 
     assert!(t.sends(&team.key).await);
 
-    assert_eq!(t.number("SELECT last_value FROM tries").await, 2, "the second try passed");
+    assert_eq!(t.number("SELECT last_value FROM tries").await, 2, "the second attempt succeeded");
     assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'CHARGE'").await, 1);
 }
 
@@ -120,11 +120,11 @@ async fn after_a_connection_lost_during_commit_the_batch_is_looked_up_and_sent_a
         json!({ "id": id }),
     );
     assert_eq!(found.await.data()["message"]["status"], "QUEUED");
-    assert_eq!(t.number("SELECT last_value FROM commits").await, 2, "the second COMMIT passed");
+    assert_eq!(t.number("SELECT last_value FROM commits").await, 2, "the second COMMIT succeeded");
     assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'CHARGE'").await, 1);
 }
 
-/// This holds for the fast path and for a batch.
+/// The test covers the fast path and a batch.
 #[db_test(postgres)]
 #[case::short(1, &["Look after me"])]
 #[case::ordinary(7, &["Look after me", "COMMIT"])]
@@ -141,7 +141,7 @@ async fn a_commit_whose_answer_is_lost_is_found_and_not_charged_again(
     let input = vec![json!({ "to": "+12025550123", "text": "Look after me" }); count];
     let answer = far.ask_with(&team.key, SEND_MANY, json!({ "input": input })).await;
 
-    assert_eq!(cut.cuts(), 1, "an answer was lost");
+    assert_eq!(cut.cuts(), 1, "a response was lost");
     assert_eq!(codes(&answer), vec![""; count]);
     let (count, total) = (i64::try_from(count).expect("a small number"), "SELECT COUNT(*) FROM");
     assert_eq!(t.number(&format!("{total} message")).await, count);
@@ -165,16 +165,16 @@ async fn a_lock_held_too_long_fails_only_the_sends_of_its_team(t: &Arc<TestApp>)
         assert_eq!(answer.refusals(), [""; 0]);
     }
     let last = tokio::time::timeout(Duration::from_secs(30), all(std::mem::take(&mut sends)));
-    for answer in last.await.expect("every send is answered") {
+    for answer in last.await.expect("every send gets a response") {
         assert_eq!(answer.codes(), ["UNAVAILABLE"]);
     }
     txn.rollback().await.expect("the lock is released");
 
     assert_eq!(t.number("SELECT COUNT(*) FROM message").await, 20);
-    assert!(t.sends(&team.key).await, "once the lock is free");
+    assert!(t.sends(&team.key).await, "sends succeed once the lock is free");
 }
 
-/// Two of the eight connections for writing remain.
+/// Two of the eight write connections remain free.
 #[db_test(postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn changes_that_wait_for_a_lock_leave_connections_for_the_worker(t: &Arc<TestApp>) {

@@ -1,4 +1,4 @@
-//! What is committed under a team's lock before a waiting send is judged counts for that send.
+//! A send that waits for a team's lock sees every change committed before it gets the lock.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use tollgate::domain::billing::Statements;
 use super::{SEND_MANY, all, codes, hundred, send_at_once};
 use crate::harness::{Apps, Setup, TestApp, TestTeam};
 
-/// Waits until a writer waits for the lock. SQLite does not show its locks: there, until all other
-/// tasks have run.
+/// Waits until a writer waits for the lock. SQLite does not show which locks are waited for, so there the test waits
+/// until all other tasks have run.
 async fn until_a_writer_waits(t: &TestApp) {
     let waits = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
                  AND wait_event_type = 'Lock'";
@@ -25,7 +25,7 @@ async fn until_a_writer_waits(t: &TestApp) {
     assert!(!is_postgres, "no writer waits for the lock");
 }
 
-/// This holds for the fast path (one message) and for a batch (several).
+/// The test covers the fast path (one message) and a batch (several messages).
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_waiting_send_is_judged_by_what_was_committed_before_its_turn(
@@ -55,7 +55,7 @@ async fn a_waiting_send_is_judged_by_what_was_committed_before_its_turn(
     assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'CHARGE'").await, 1);
 }
 
-/// Shows that the test above fails without the lock.
+/// This test shows that the test above would fail without the lock.
 #[db_test(postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_lock_a_revoked_key_is_charged(apps: &Apps) {
@@ -72,8 +72,8 @@ async fn without_the_lock_a_revoked_key_is_charged(apps: &Apps) {
     assert!(codes.contains(&String::new()), "{codes:?}");
 }
 
-/// Lets messages of a sub-account wait for the team's lock, changes something under it, and returns
-/// the code of each message; empty for an accepted one.
+/// Lets messages of a sub-account wait for the team's lock, makes a change while holding the lock, and returns the code
+/// of each message; empty for an accepted one.
 async fn codes_of_sends_that_waited(
     t: &Arc<TestApp>,
     team: &TestTeam,

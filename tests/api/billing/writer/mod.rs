@@ -23,7 +23,7 @@ fn send_at_once(t: &Arc<TestApp>, key: &str, count: usize) -> Vec<JoinHandle<Ans
 }
 
 async fn all(sends: impl IntoIterator<Item = JoinHandle<Answer>>) -> Vec<Answer> {
-    join_all(sends).await.into_iter().map(|answer| answer.expect("an answer")).collect()
+    join_all(sends).await.into_iter().map(|answer| answer.expect("a response")).collect()
 }
 
 const SEND_MANY: &str = "mutation($input: [SendMessageInput!]!) { sendMessages(input: $input) \

@@ -9,7 +9,8 @@ use tollgate::domain::billing::WAITING_OF_TEAM_MAX;
 use super::{SEND_MANY, all, hundred, send_at_once};
 use crate::harness::{Apps, Setup, TestApp};
 
-/// If a writer has already taken the message, it is charged and found again by its idempotency key.
+/// If a writer has already taken the message from the queue, the message is charged, and a repeat with its idempotency
+/// key returns it.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_disconnects_before_its_message_is_taken_is_not_charged(t: &Arc<TestApp>) {
@@ -32,7 +33,7 @@ async fn a_client_that_disconnects_before_its_message_is_taken_is_not_charged(t:
     }
     taken.abort();
     waiting.abort();
-    assert!(taken.await.is_err() && waiting.await.is_err(), "both have hung up");
+    assert!(taken.await.is_err() && waiting.await.is_err(), "both clients have disconnected");
     txn.rollback().await.expect("the lock is released");
     assert!(t.sends(&team.key).await, "the writer still works");
 
@@ -44,7 +45,7 @@ async fn a_client_that_disconnects_before_its_message_is_taken_is_not_charged(t:
     assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'CHARGE'").await, 4);
 }
 
-/// A team uses half of the queue at most.
+/// One team can use at most half of the queue.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_queue_refuses_whole_calls_and_leaves_room_for_other_teams(apps: &Apps) {

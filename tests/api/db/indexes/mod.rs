@@ -41,11 +41,11 @@ use crate::harness::{NOON, TestApp, log_to};
 
 /// A list. `PAGE` in the query is replaced by the page's arguments.
 struct List {
-    /// The connections in its answer, as `Type.field`.
+    /// The connections in the query's response, as `Type.field`.
     fields: &'static [&'static str],
     key: Key,
     query: &'static str,
-    /// Whether the index gives the order. If not, the remaining rows are sorted.
+    /// Whether the index provides the order. If not, the remaining rows are sorted.
     is_plain: bool,
 }
 
@@ -283,7 +283,7 @@ fn sorts(line: &str) -> bool {
     line.contains("Sort") || line.contains("TEMP B-TREE FOR ORDER BY")
 }
 
-/// The lists are read from either end.
+/// Each list is read from both ends.
 #[db_test]
 async fn no_list_of_100000_rows_reads_a_whole_table(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -331,8 +331,7 @@ async fn no_list_of_100000_rows_reads_a_whole_table(t: &TestApp) {
     for search in SEARCHES {
         faults.extend(faults_of(t, &sub, search, true).await);
     }
-    // Scheduled messages, later months and stored TEST messages cost the polls of the worker
-    // nothing.
+    // The polls of the worker do not read scheduled messages, later months or stored TEST messages.
     let (now, backend) = (NOON.parse().expect("a time"), t.app.db.backend());
     let team_id = team.id.parse().expect("an id");
     let account = "00000002-0000-7000-8000-000000000007".parse().expect("an id");
@@ -410,7 +409,7 @@ fn first_cursor(answer: &serde_json::Value) -> Option<String> {
     }
 }
 
-/// A new connection fails here.
+/// The test fails for a connection of the schema that is not in the list.
 #[test]
 fn every_connection_of_the_schema_is_in_the_list() {
     let sdl = tollgate::graphql::sdl();

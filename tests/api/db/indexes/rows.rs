@@ -92,7 +92,7 @@ const TABLES: [(&str, &str, &str); 14] = [
     ),
 ];
 
-/// Whether the table has these rows.
+/// Whether the database has rows of this table.
 pub fn is_filled(table: &str) -> bool {
     TABLES.iter().any(|(filled, ..)| *filled == table)
 }

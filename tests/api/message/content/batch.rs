@@ -7,7 +7,8 @@ use sha2::{Digest as _, Sha256};
 use super::{assert_refused, bodies, each_way, run, send, send_many, variables};
 use crate::harness::{Database, Postgres, Sqlite, TestApp, UNKNOWN_IDS};
 
-/// The input is compared. After an erasure nothing is left to compare, so a repeat is refused.
+/// The input of a repeat is compared with the first input. After an erasure there is nothing left to compare, so the
+/// repeat is refused.
 #[db_test]
 async fn a_repeat_returns_the_first_message_after_its_contact_or_template_changed(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -24,7 +25,7 @@ async fn a_repeat_returns_the_first_message_after_its_contact_or_template_change
         input[name] = value;
         input
     };
-    // Equal after normalization.
+    // These inputs are equal to the first one after normalization.
     let same = [
         input.clone(),
         with("contactId", json!(contact.to_uppercase())),
@@ -88,7 +89,8 @@ async fn a_repeat_returns_the_first_message_after_its_contact_or_template_change
     assert_eq!(send(t, &team.key, fresh).await["errors"][0]["code"], "TEMPLATE_NOT_FOUND");
 }
 
-/// A refused message does not use its idempotency key, and a used key is found.
+/// A refused message does not use up its idempotency key. A key that an earlier message of the call has used is
+/// recognized.
 #[db_test]
 async fn the_messages_of_a_call_are_judged_in_order(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -113,7 +115,7 @@ async fn the_messages_of_a_call_are_judged_in_order(t: &TestApp) {
     assert_eq!(t.number("SELECT COUNT(*) FROM message").await, 2);
 }
 
-/// Otherwise earlier idempotency keys would no longer match.
+/// If the hash changed, repeats of messages that an earlier version accepted would be refused.
 #[db_test]
 async fn the_stored_hash_of_a_plain_message_does_not_change_between_versions(
     t: &TestApp,
@@ -133,7 +135,7 @@ async fn the_stored_hash_of_a_plain_message_does_not_change_between_versions(
     assert_eq!(t.number(&found).await, 1);
 }
 
-/// A call without them reads none.
+/// A call without contacts and templates reads none.
 #[db_test]
 async fn a_call_reads_its_contacts_and_templates_with_one_statement_each(
     t: &TestApp,
@@ -156,8 +158,8 @@ async fn a_call_reads_its_contacts_and_templates_with_one_statement_each(
     let mut counts = Vec::new();
     for input in &inputs {
         for length in [3, 100] {
-            // Cached keys and prices are read again every second; the minimum of several calls is
-            // without that.
+            // Cached keys and prices are read again every second. The minimum over several calls does not include these
+            // reads.
             let mut least = usize::MAX;
             for _ in 0..4 {
                 let before = t.statements();
@@ -171,7 +173,7 @@ async fn a_call_reads_its_contacts_and_templates_with_one_statement_each(
     }
 
     let plain = counts[0];
-    // The contact in the answer is read too. On SQLite the writer's statements count as well.
+    // The contact in the response is read too. On SQLite the writer's statements count as well.
     let of_contacts = plain + 2 + usize::from(database == Sqlite);
     assert_eq!(
         counts,

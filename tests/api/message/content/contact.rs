@@ -9,8 +9,8 @@ use serde_json::json;
 use super::{assert_refused, each_way, run, send, send_many};
 use crate::harness::{TestApp, UNKNOWN_IDS, text};
 
-/// This is the address of the given channel, or of the first channel that the contact has. The
-/// price is the same.
+/// The address is the primary one of the given channel, or of the first channel that the contact has. The price is the
+/// same as without a contact.
 #[db_test]
 async fn a_message_to_a_contact_uses_its_primary_address(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -54,7 +54,8 @@ async fn a_message_to_a_contact_uses_its_primary_address(t: &TestApp) {
     assert_eq!(t.number("SELECT COUNT(*) FROM message WHERE country = 'US'").await, 25);
 }
 
-/// Unknown, without an address of the channel, or opted out. So is a message with two recipients.
+/// A contact is refused if it is unknown, has no address of the channel, or has opted out. A message with two
+/// recipients is refused too.
 #[db_test]
 async fn a_contact_without_a_usable_address_is_refused(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -80,7 +81,7 @@ async fn a_contact_without_a_usable_address_is_refused(t: &TestApp) {
             "contactId",
         ),
         (json!({ "contactId": contact, "text": "Hi" }), "OPTED_OUT", "contactId"),
-        // The channel, and so what content is allowed, depends on the contact.
+        // The contact determines the channel, and thereby which content is allowed.
         (json!({ "contactId": contact, "text": "Hi", "html": "Hi" }), "INVALID_CONTENT", "html"),
         (json!({ "contactId": contact, "text": "a".repeat(1_601) }), "INVALID_CONTENT", "text"),
         (
@@ -93,10 +94,14 @@ async fn a_contact_without_a_usable_address_is_refused(t: &TestApp) {
     }
     assert_eq!(t.everything().await, before);
     let by_mail = json!({ "contactId": contact, "channel": "EMAIL", "text": "Hi" });
-    assert_eq!(send(t, &team.key, by_mail).await["errors"], json!([]), "the other channel is open");
+    assert_eq!(
+        send(t, &team.key, by_mail).await["errors"],
+        json!([]),
+        "the other channel is not opted out"
+    );
 }
 
-/// This holds for the fast path and for a batch.
+/// The test covers the fast path and a batch.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_that_waits_while_its_contact_is_erased_is_refused(
@@ -121,7 +126,7 @@ async fn a_message_that_waits_while_its_contact_is_erased_is_refused(
     }
     txn.commit().await.expect("the erasure is committed");
 
-    let sent = sending.await.expect("an answer");
+    let sent = sending.await.expect("a response");
 
     for one in sent.data()["sendMessages"].as_array().expect("a list") {
         assert_eq!(
@@ -132,7 +137,7 @@ async fn a_message_that_waits_while_its_contact_is_erased_is_refused(
     assert_eq!(t.number("SELECT COUNT(*) FROM message").await, 1);
 }
 
-/// Messages to an address that the contact no longer has are included, and so is HTML.
+/// Messages to an address that the contact no longer has are included, and so is the HTML of messages.
 #[db_test]
 async fn a_merge_and_an_erasure_include_all_messages_of_the_contact(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -159,7 +164,7 @@ async fn a_merge_and_an_erasure_include_all_messages_of_the_contact(t: &TestApp)
     let expected = json!([others, node("ada@example.org", &kept), node("ada@example.com", &kept)]);
     assert_eq!(shown().await, expected);
 
-    // A waiting message prevents the erasure, whatever its address.
+    // A waiting message prevents the erasure, even if it is to an address that the contact no longer has.
     let others_are_delivered = "UPDATE message SET status = 'DELIVERED', due_at = NULL \
                                 WHERE recipient <> 'ada@example.com'";
     t.execute(others_are_delivered).await;

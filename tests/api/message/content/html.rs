@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{assert_refused, each_way, quote, send, send_many};
 use crate::harness::{Database, Postgres, Sqlite, TestApp};
 
-/// The HTML has the maximum length or less, and the message has a text or none.
+/// The test covers HTML of the maximum length and shorter, in messages with and without text.
 #[db_test]
 async fn html_is_stored_shown_and_submitted_unchanged(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -49,13 +49,13 @@ async fn html_is_stored_shown_and_submitted_unchanged(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// 82 of these messages are more than 32 MiB when read and shown.
+/// 82 of these messages exceed 32 MiB when they are read and returned.
 #[db_test]
 async fn html_counts_in_the_memory_limit_of_an_answer(t: &TestApp, database: Database) {
     let team = t.team(1_000).await;
     let input = vec![json!({ "to": "a@example.com", "text": "Hi", "html": "Hi" }); 82];
     assert_eq!(send_many(t, &team.key, &input).await.codes(), [""; 0]);
-    // By SQL, since an account may not write 16 MiB at once.
+    // The messages are inserted with SQL, because an account may not write 16 MiB at once.
     let large = match database {
         Sqlite => "replace(hex(zeroblob(51200)), '00', 'xx')",
         Postgres => "repeat('x', 102400)",

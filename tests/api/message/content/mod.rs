@@ -36,7 +36,7 @@ async fn run(t: &TestApp, key: &str, query: &str, variables: Value) {
     assert_eq!(t.ask_with(key, query, variables).await.refusals(), [""; 0], "{query}");
 }
 
-/// Asserts the same refusal from each way to send.
+/// Asserts that each way to send a message was refused with the same error.
 #[track_caller]
 fn assert_refused(answers: &[Value], code: &str, field: &str, input: &Value) {
     let expected = json!([{ "code": code, "field": ["input", field] }]);
@@ -45,7 +45,7 @@ fn assert_refused(answers: &[Value], code: &str, field: &str, input: &Value) {
     }
 }
 
-/// The answer of each way to send to one message.
+/// The results for one message of `sendMessage`, `sendMessages` and `messageQuote`.
 async fn each_way(t: &TestApp, key: &str, input: &Value) -> [Value; 3] {
     let many = send_many(t, key, &vec![input.clone(); 3]).await.data()["sendMessages"].clone();
     assert_eq!((&many[0]["errors"], &many[1]["errors"]), (&many[1]["errors"], &many[2]["errors"]));

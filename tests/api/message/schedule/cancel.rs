@@ -1,4 +1,4 @@
-//! Canceling messages: possible until a worker has the message, and refunded once.
+//! Canceling messages: possible until a worker claims the message, and refunded once.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -13,7 +13,7 @@ use tollgate::domain::message::delivery;
 use super::{cancel, noon, read, send, status};
 use crate::harness::{TestApp, UNKNOWN_IDS};
 
-/// A repeat returns the same and changes nothing.
+/// A repeated cancelation returns the same message and changes nothing.
 #[db_test]
 async fn a_message_can_be_canceled_until_a_worker_claims_it(t: &TestApp) {
     t.set_sms_price(10_000).await;
@@ -64,10 +64,10 @@ async fn a_claimed_or_ended_message_is_not_canceled(t: &TestApp) {
     };
 
     let id = send(t, &team.key, json!({})).await;
-    let claimed = delivery::claim(&t.app).await.expect("the claim").messages;
+    let claimed = delivery::claim(&t.app).await.expect("the messages are claimed").messages;
     expect(&id, "SENDING", "ALREADY_SENT").await;
     let sent = claimed.into_iter().map(|claimed| (claimed, delivery::Outcome::Sent)).collect();
-    delivery::settle(&t.app, sent).await.expect("the settling");
+    delivery::settle(&t.app, sent).await.expect("the messages are settled");
     expect(&id, "SENT", "ALREADY_SENT").await;
     t.step(TimeDelta::seconds(1));
     t.deliver().await;
@@ -88,7 +88,7 @@ async fn a_claimed_or_ended_message_is_not_canceled(t: &TestApp) {
     expect(&id, "EXPIRED", "ALREADY_ENDED").await;
 }
 
-/// It needs a key of the message's environment.
+/// The cancelation needs a key of the message's environment.
 #[db_test]
 async fn only_the_account_of_a_message_can_cancel_it(t: &TestApp) {
     let (team, other) = (t.team(1_000).await, t.team(1_000).await);
@@ -148,13 +148,13 @@ async fn a_message_canceled_while_a_worker_is_expiring_it_stays_canceled(t: &Tes
     let team = t.team(1_000).await;
     let id = send(t, &team.key, json!({ "validUntil": noon(TimeDelta::seconds(30)) })).await;
     t.step(TimeDelta::seconds(30));
-    let claimed = delivery::claim(&t.app).await.expect("the claim").messages;
+    let claimed = delivery::claim(&t.app).await.expect("the messages are claimed").messages;
     assert_eq!(claimed.len(), 1);
     assert_eq!(cancel(t, &team.key, &id).await.refusals(), [""; 0]);
     let after = t.everything().await;
 
     let late = claimed.into_iter().map(|claimed| (claimed, delivery::Outcome::Expired)).collect();
-    delivery::settle(&t.app, late).await.expect("the settling");
+    delivery::settle(&t.app, late).await.expect("the messages are settled");
 
     assert_eq!(t.everything().await, after);
     assert_eq!(status(t, &team.key, &id).await, "CANCELED");
@@ -171,7 +171,7 @@ async fn a_claim_committed_during_a_cancelation_wins(t: &Arc<TestApp>) {
     let claim = t.app.db.begin_write().await.expect("a transaction begins");
     let sql = "UPDATE message SET status = 'SENDING', lease_id = gen_random_uuid(), \
                due_at = due_at + INTERVAL '1 minute'";
-    claim.execute_unprepared(sql).await.expect("the claim");
+    claim.execute_unprepared(sql).await.expect("the messages are claimed");
 
     let canceler = {
         let (t, key, id) = (Arc::clone(t), team.key.clone(), id.clone());
@@ -188,7 +188,7 @@ async fn a_claim_committed_during_a_cancelation_wins(t: &Arc<TestApp>) {
     }
     assert!(is_waiting, "the cancelation does not wait for the claim");
     claim.commit().await.expect("the claim is committed");
-    let answer = canceler.await.expect("an answer");
+    let answer = canceler.await.expect("a response");
 
     assert_eq!(answer.refusals(), ["ALREADY_SENT"]);
     assert_eq!(status(t, &team.key, &id).await, "SENDING");
@@ -232,7 +232,7 @@ async fn a_message_is_either_canceled_and_refunded_or_sent(t: &Arc<TestApp>) {
     }
     t.deliver().await;
 
-    assert!(canceled.is_disjoint(&sent), "a message was both");
+    assert!(canceled.is_disjoint(&sent), "a message was both canceled and sent");
     assert_eq!(canceled.len() + sent.len(), 40);
     let submitted: BTreeSet<String> =
         t.carrier.sent.lock().expect("the record").iter().map(ToString::to_string).collect();

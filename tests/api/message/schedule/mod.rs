@@ -67,8 +67,8 @@ async fn a_scheduled_message_is_charged_when_accepted_and_sent_at_its_time(t: &T
     assert_eq!(t.carrier.sent.lock().expect("the record").len(), 1);
 }
 
-/// A `sendAt` in the past means immediately. A quote answers the same, and what is refused leaves
-/// nothing behind.
+/// A `sendAt` in the past means immediately. A quote has the same result, and a refused message changes nothing in the
+/// database.
 #[db_test]
 async fn send_at_and_valid_until_are_accepted_within_their_bounds(t: &TestApp) {
     let team = t.team(10_000).await;
@@ -113,7 +113,8 @@ async fn send_at_and_valid_until_are_accepted_within_their_bounds(t: &TestApp) {
     }
 }
 
-/// They are compared as times, not as text. A repeat is answered even after they have passed.
+/// `sendAt` and `validUntil` are compared as times, not as text. A repeat is accepted even after both times have
+/// passed.
 #[db_test]
 async fn a_repeat_must_have_the_same_send_at_and_valid_until(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -146,7 +147,7 @@ async fn a_repeat_must_have_the_same_send_at_and_valid_until(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// It expires even while its account is suspended. Usage and totals include it.
+/// The message expires even while its account is suspended. Usage and totals include the refund.
 #[db_test]
 async fn a_message_not_submitted_before_valid_until_expires_and_is_refunded(
     t: &TestApp,
@@ -206,12 +207,12 @@ async fn a_message_not_submitted_before_valid_until_expires_and_is_refunded(
     assert_eq!(status(t, &sub.key, &stays).await, "DELIVERED");
 }
 
-/// The message may have been sent, so it is neither repeated nor refunded.
+/// The interrupted message may have been sent, so it is neither repeated nor refunded.
 #[db_test]
 async fn an_interrupted_submission_does_not_expire(t: &TestApp) {
     let team = t.team(1_000).await;
     let id = send(t, &team.key, json!({ "validUntil": noon(TimeDelta::seconds(30)) })).await;
-    assert_eq!(delivery::claim(&t.app).await.expect("the claim").messages.len(), 1);
+    assert_eq!(delivery::claim(&t.app).await.expect("the messages are claimed").messages.len(), 1);
     t.step(TimeDelta::seconds(61));
 
     t.deliver().await;
@@ -226,7 +227,7 @@ async fn an_interrupted_expiry_is_completed_by_the_next_worker(t: &TestApp) {
     let team = t.team(1_000).await;
     let id = send(t, &team.key, json!({ "validUntil": noon(TimeDelta::seconds(30)) })).await;
     t.step(TimeDelta::seconds(30));
-    let cut_off = delivery::claim(&t.app).await.expect("the claim").messages;
+    let cut_off = delivery::claim(&t.app).await.expect("the messages are claimed").messages;
     assert_eq!(cut_off.len(), 1);
     assert_eq!(status(t, &team.key, &id).await, "QUEUED");
     t.step(TimeDelta::seconds(61));
@@ -234,7 +235,7 @@ async fn an_interrupted_expiry_is_completed_by_the_next_worker(t: &TestApp) {
     let after = t.everything().await;
 
     let late = cut_off.into_iter().map(|claimed| (claimed, delivery::Outcome::Expired)).collect();
-    delivery::settle(&t.app, late).await.expect("the settling");
+    delivery::settle(&t.app, late).await.expect("the messages are settled");
 
     assert_eq!(status(t, &team.key, &id).await, "EXPIRED");
     assert_eq!(t.refunds().await, 1);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, TestApp, TestTeam, text};
 
-/// The fields that most tests read of an account.
+/// The fields of an account that most tests read.
 const SHOWN: &str = "name status statusReason statusChangedAt creditLimit externalId metadata \
                      teamBalanceVisible";
 
@@ -68,7 +68,7 @@ async fn a_new_sub_account_has_a_live_key_that_works(t: &TestApp) {
         })
     );
     let key = text(&made["plainKey"]);
-    assert!(key.starts_with("tg_live_sub_"), "the kind of the key is in it");
+    assert!(key.starts_with("tg_live_sub_"), "the prefix shows the kind of the key");
     let (prefix, last_four) = (text(&made["apiKey"]["prefix"]), text(&made["apiKey"]["lastFour"]));
     assert!(key.starts_with(&prefix) && key.ends_with(&last_four));
     assert_eq!(made["apiKey"]["environment"], "LIVE");
@@ -78,7 +78,7 @@ async fn a_new_sub_account_has_a_live_key_that_works(t: &TestApp) {
     assert_eq!(own.data()["viewer"], viewer);
 }
 
-/// This holds also among concurrent requests. Another team can use the same one.
+/// The id is unique even among concurrent requests. Another team can use the same id.
 #[db_test]
 async fn an_external_id_is_unique_in_its_team(t: &TestApp) {
     let (team, other_team) = (t.team(0).await, t.team(0).await);
@@ -164,7 +164,7 @@ async fn an_external_id_can_be_used_in_place_of_the_id(t: &TestApp) {
     }
 }
 
-/// It cannot manage itself, and sub-accounts have no sub-accounts.
+/// The main account cannot manage itself, and sub-accounts have no sub-accounts.
 #[db_test]
 async fn only_the_main_account_manages_sub_accounts(t: &TestApp) {
     let team = t.team(0).await;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{NOTHING, by_id, change, read};
 use crate::harness::TestApp;
 
-/// Everything else works. A reactivation takes effect immediately.
+/// A suspended account can still do everything else. A reactivation takes effect immediately.
 #[db_test]
 async fn a_suspended_account_cannot_send_and_its_waiting_messages_stay(t: &TestApp) {
     let team = t.team(100).await;
@@ -58,7 +58,7 @@ async fn a_suspended_account_cannot_send_and_its_waiting_messages_stay(t: &TestA
     assert_eq!(own.data()["messages"]["nodes"], json!([delivered, delivered]));
 }
 
-/// A reactivation does not undo that.
+/// A reactivation does not restore the keys or the messages.
 #[db_test]
 async fn a_deactivation_revokes_all_keys_and_refunds_waiting_messages(t: &TestApp) {
     t.set_sms_price(10_000).await;

@@ -65,7 +65,7 @@ async fn input_that_is_not_valid_is_refused_with_its_code_and_changes_nothing(t:
             }
         }
     }
-    // A number in a literal is read from its text too.
+    // A number in a literal is parsed from its text too.
     for limit in ["-1", "0.00001", "100000000000.0001", "9223372036854775807", "1e400"] {
         let query = format!(
             "mutation {{ createSubAccount(input: {{ name: \"New\", creditLimit: {limit} }}) \
@@ -73,7 +73,7 @@ async fn input_that_is_not_valid_is_refused_with_its_code_and_changes_nothing(t:
         );
         assert_eq!(t.ask(&team.key, &query).await.refusals(), ["CREDIT_LIMIT_INVALID"], "{limit}");
     }
-    // A value that is not a number does not have the right type.
+    // A value that is not a number has the wrong type.
     for limit in [json!("NaN"), json!("500"), json!(true), json!([])] {
         let input = json!({ "name": "New", "creditLimit": limit });
         let answer = t.create_sub_account(&team.key, input).await;
@@ -120,7 +120,7 @@ async fn values_at_the_limits_are_stored_exactly(t: &TestApp) {
     }
 }
 
-/// It never causes an internal error.
+/// An extreme number never causes an internal error.
 #[db_test]
 async fn an_extreme_number_in_metadata_is_stored_or_refused(t: &TestApp) {
     let team = t.team(0).await;
@@ -141,7 +141,7 @@ async fn an_extreme_number_in_metadata_is_stored_or_refused(t: &TestApp) {
     }
 }
 
-/// Inactive ones count.
+/// Inactive sub-accounts count towards the maximum.
 #[db_test]
 async fn a_team_has_at_most_100000_sub_accounts(t: &TestApp) {
     let (team, other) = (t.team(1_000).await, t.team(1_000).await);
@@ -154,7 +154,7 @@ async fn a_team_has_at_most_100000_sub_accounts(t: &TestApp) {
     let first = t.sub_account(&team, json!({})).await;
     change(t, &team, "deactivateSubAccount", &by_id(&first.id), json!({})).await;
     assert_eq!(create(&team, "").await.refusals(), ["NAME_INVALID"]);
-    assert_eq!(t.number(counts).await, 1, "what was refused does not count");
+    assert_eq!(t.number(counts).await, 1, "a refused sub-account does not count");
     t.execute(&format!(
         "UPDATE team SET sub_account_count = {} WHERE sub_account_count = 1",
         SUB_ACCOUNTS_MAX - 1

@@ -7,12 +7,12 @@ use serde_json::{Map, Value};
 #[cynic::schema("tollgate")]
 mod schema {}
 
-/// Cents.
+/// An amount in cents.
 pub type Cents = serde_json::Number;
-/// RFC 3339.
+/// A time in RFC 3339 format.
 #[derive(cynic::Scalar, Debug, Clone)]
 pub struct DateTime(pub String);
-/// YYYY-MM-DD.
+/// A date as YYYY-MM-DD.
 #[derive(cynic::Scalar, Debug, Clone)]
 pub struct Date(pub String);
 /// Custom data of the client.

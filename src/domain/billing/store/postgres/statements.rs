@@ -1,5 +1,5 @@
-//! The statements of the accept path and of refunds on `PostgreSQL`. Rows are arrays as parameters; a batch is written
-//! by one statement.
+//! The statements of the accept path and of refunds on `PostgreSQL`. The rows are passed as array parameters; a batch
+//! is written by one statement.
 
 use crate::domain::billing::store::statements::Statements;
 
@@ -74,8 +74,8 @@ pub const POSTGRES: Statements = Statements {
             SELECT (SELECT count(*) FROM messages) + (SELECT count(*) FROM entries) \
                 + (SELECT count(*) FROM days) + (SELECT count(*) FROM totals) \
                 + (SELECT count(*) FROM balances) AS written",
-    // The team is locked first, as everywhere. If it is locked already, the ordinary path waits for it. Key and
-    // account are locked too, because a statement that waited for a lock reads only the locked row again
+    // The team is locked first, as on every path. If another transaction holds the lock, the ordinary path waits for
+    // it. Key and account are locked too, because a statement that waited for a lock reads only the locked row again
     // (PostgreSQL manual, 13.2.1).
     accept_one: "WITH payer AS (SELECT id, balance_micros FROM team WHERE id = $2 \
               FOR UPDATE SKIP LOCKED), \

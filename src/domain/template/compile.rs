@@ -16,12 +16,12 @@ use sea_orm::ActiveEnum as _;
 use super::{
     body::Body,
     filters, language,
-    limits::{Stop, TimeLimit},
+    time_limit::{Stop, TimeLimit},
     values::Values,
 };
 use crate::domain::channel::content::{Content, EMAIL_BYTES_MAX, Part};
 
-/// Approximate maximum number of steps to render a part. Most templates need some dozens. All 10,000 steps take at
+/// Approximate maximum number of steps to render a part. Most templates need a few dozen. All 10,000 steps take at
 /// most a few milliseconds.
 pub const FUEL: u64 = 10_000;
 /// Estimated memory of a compiled part in bytes: per part, per byte of source and per token.
@@ -49,12 +49,12 @@ pub struct Compiled {
     pub weight: usize,
 }
 
-/// Why a body could not be rendered, with the text for the error message.
+/// The reason why a body could not be rendered, with the text for the error message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RenderProblem {
-    /// It uses a variable or an attribute that is not defined.
+    /// The body uses a variable or an attribute that is not defined.
     VariableMissing(String),
-    /// It exceeds a limit, or an operation fails for the given variables.
+    /// The body exceeds a limit, or an operation fails for the given variables.
     Failed(String),
 }
 
@@ -103,7 +103,7 @@ impl Compiled {
         let part = self.environment.get_template(name);
         let done = part.and_then(|part| part.render_captured_to(values.root(), &mut rendered));
         if values.were_compared() {
-            let problem = "it compares lists or maps (expected texts, numbers, booleans or none)";
+            let problem = "it compares lists or maps (expected strings, numbers, booleans or none)";
             return Err(RenderProblem::Failed(format!("{problem} (in {name})")));
         }
         match done {
@@ -146,7 +146,7 @@ fn part_name(part: Part) -> &'static str {
     }
 }
 
-/// The library's error message with the place of the error; exceeded limits have our own text.
+/// The library's error message with the place of the error; for exceeded limits, our own text.
 fn explain(error: &Error) -> String {
     let place = error.name().map(|name| format!(" (in {name}:{})", error.line().unwrap_or(0)));
     let place = place.unwrap_or_default();

@@ -1,10 +1,10 @@
 use serde_json::{Value as Json, json};
 
 use super::*;
+use crate::domain::template::engine::TemplateEngine;
 use crate::domain::template::language::{
     BLOCKS_MAX, BRACKETS_MAX, BRANCHES_MAX, FILTERS, TAG_TOKENS_MAX, TESTS,
 };
-use crate::domain::template::work::TemplateEngine;
 
 fn compile(body: &Body) -> Result<Compiled, String> {
     Compiled::new(std::slice::from_ref(body), &mut TemplateEngine::for_test().time)
@@ -167,7 +167,8 @@ fn lists_and_maps_are_not_compared() {
     }
 }
 
-/// Converting a list or a map to text costs more than the steps that are counted for it.
+/// Text filters refuse lists and maps, because converting these to text costs more than the steps that are counted for
+/// it.
 #[test]
 fn text_filters_refuse_lists_and_maps() {
     let given = json!({ "l": [1], "m": { "x": 1 }, "ll": [[1]], "ten": 10, "less": -1 });
@@ -197,7 +198,7 @@ fn text_filters_refuse_lists_and_maps() {
         "{{ [m]|join(', ') }}",
         "{{ [1]|join(l) }}",
     ] {
-        assert_fails(source, &given, "expected a text or a number");
+        assert_fails(source, &given, "expected a string or a number");
     }
     assert_fails("{{ m|last }}", &given, "last cannot be used");
     assert_fails("{{ 1.5|round(ten) }}", &given, "from 0 to 9");

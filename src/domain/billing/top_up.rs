@@ -35,14 +35,14 @@ entity::api_enum! {
     pub enum TopUpRefusal as "TopUpTeamErrorCode" {
         /// There is no team with this id.
         NotFound,
-        /// The amount is not greater than 0, has more than four decimals, or would raise the balance above
+        /// The amount is not greater than 0, has more than four decimal places, or would raise the balance above
         /// 100000000000 cents.
         AmountInvalid,
         /// The idempotencyKey is empty, longer than 255 characters, or contains control characters.
         IdempotencyKeyInvalid,
         /// The idempotencyKey was already used with a different input.
         IdempotencyConflict,
-        /// The note is empty, longer than 500 characters, or contains control characters.
+        /// The note is blank, longer than 500 characters, or contains control characters.
         NoteInvalid,
     }
 
@@ -50,14 +50,14 @@ entity::api_enum! {
     pub enum AdjustRefusal as "AdjustTeamBalanceErrorCode" {
         /// There is no team with this id.
         NotFound,
-        /// The amount is 0, has more than four decimals, or would raise the balance above
+        /// The amount is 0, has more than four decimal places, or would raise the balance above
         /// 100000000000 cents.
         AmountInvalid,
         /// The idempotencyKey is empty, longer than 255 characters, or contains control characters.
         IdempotencyKeyInvalid,
         /// The idempotencyKey was already used with a different input.
         IdempotencyConflict,
-        /// The reason is empty, longer than 500 characters, or contains control characters.
+        /// The reason is blank, longer than 500 characters, or contains control characters.
         ReasonInvalid,
         /// The balance would fall below 0.
         InsufficientBalance,
@@ -96,8 +96,8 @@ pub async fn top_up(
 ) -> Result<Deposited, Failure<TopUpRefusal>> {
     use TopUpRefusal as Refusal;
     let amount = top_up.amount.ok().filter(|amount| *amount > Micros::ZERO).ok_or_else(|| {
-        let message = "The amount is not valid (expected more than 0 and at most 100000000000 cents, with \
-                       at most four decimals).";
+        let message = "The amount is not valid (expected more than 0 and at most 100000000000 cents, with at most \
+                       four decimal places).";
         refused(Refusal::AmountInvalid, &["input", "amount"], message)
     })?;
     let key = validate::idempotency_key(&top_up.idempotency_key).ok_or_else(|| {
@@ -132,7 +132,7 @@ pub async fn adjust(
     use AdjustRefusal as Refusal;
     let amount = adjustment.amount.ok().filter(|amount| *amount != Micros::ZERO).ok_or_else(|| {
         let message = "The amount is not valid (expected -100000000000 to 100000000000 cents but not 0, \
-                       with at most four decimals).";
+                       with at most four decimal places).";
         refused(Refusal::AmountInvalid, &["input", "amount"], message)
     })?;
     let key = validate::idempotency_key(&adjustment.idempotency_key).ok_or_else(|| {

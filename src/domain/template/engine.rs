@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 use super::{
     body::Body,
-    limits::{Stop, TimeLimit},
+    compile::Compiled,
     render::{RenderRefusal, Rendering},
-    source::Compiled,
+    time_limit::{Stop, TimeLimit},
 };
 use crate::{
     db::{FairScheduler, Scope},
@@ -110,7 +110,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::domain::template::limits::TIME_MAX;
+    use crate::domain::template::time_limit::TIME_MAX;
 
     fn deadline() -> Deadline {
         Deadline::until(Instant::now() + Duration::from_mins(1))
@@ -139,7 +139,7 @@ mod tests {
         Scope::Account { team_id: id, account_id: id }
     }
 
-    /// A team has half of the permits, and at least one. Its waiting calls do not delay other teams.
+    /// A team may use half of the permits, and at least one. Waiting calls of one team do not delay other teams.
     #[tokio::test]
     async fn a_team_has_half_of_the_permits() {
         let (busy, other) = (team(1), team(2));
@@ -218,7 +218,7 @@ mod tests {
         assert!(deadline.template_time.add(Duration::ZERO) >= TIME_MAX);
     }
 
-    /// The cache compares the whole row, not its time of change.
+    /// The cache compares the whole row, not only the time of its last change.
     #[test]
     fn a_template_is_compiled_once_and_again_after_a_change() {
         let mut engine = TemplateEngine::for_test();
@@ -238,7 +238,7 @@ mod tests {
         let mut engine = TemplateEngine::for_test();
         let text = "{{ a }}".repeat(1_000);
         for number in 0..100 {
-            // A new request for each template.
+            // Each template is compiled in a new request.
             engine.time = TimeLimit::new(deadline());
             let row = template::Model { id: Uuid::from_u128(number), ..row(&text) };
             assert!(engine.rendering(&row).is_ok_and(|rendering| rendering.weight() > 100_000));

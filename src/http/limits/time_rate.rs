@@ -1,6 +1,6 @@
 //! A rate limit on the time that the requests of a key or an account use: read connections and processors. This
 //! time is known only after a request, so it is charged then, apart from a free part. Requests are refused while
-//! the charged time exceeds what may be saved up.
+//! the charged time exceeds the amount that may be saved up.
 
 use std::{
     collections::HashMap,
@@ -16,7 +16,7 @@ use uuid::Uuid;
 pub const READING_FREE: Duration = Duration::from_millis(5);
 /// Free processor time for parsing a request, and again for executing it. A send and a page of messages take less.
 pub const PROCESSING_FREE: Duration = Duration::from_millis(1);
-/// Maximum time that can be saved up, so that a client may use much in a short time.
+/// Maximum time that can be saved up, so that a client may use much of it at once.
 pub const READING_SAVED_MAX: Duration = Duration::from_secs(10);
 pub const PROCESSING_SAVED_MAX: Duration = Duration::from_secs(4);
 /// Maximum wait until a request is accepted again.
@@ -28,7 +28,7 @@ pub struct TimeLimit {
     share: f64,
     free: Duration,
     saved_max: Duration,
-    /// When the used time will be paid off, by key or account. A missing entry owes nothing.
+    /// When the used time will be paid off, by key or account. A key or account without an entry owes nothing.
     paid_off_at: Mutex<HashMap<Uuid, Instant>>,
 }
 
