@@ -78,9 +78,9 @@ fn error(code: &str, message: &str, field: &[&str]) -> Value {
 }
 
 const IN_USE: &str = "A sender uses the number. Remove it from the sender first.";
-const WAITED_FOR: &str = "A message waits to go out from the number; cancel it, or try again when it was submitted_from over.";
-const USED_BY_ITS_ACCOUNT: &str =
-    "The number is in use. Set detach: true to transfer it anyway.";
+const WAITED_FOR: &str =
+    "A message from the number is waiting for delivery. Cancel it, or try again later.";
+const USED_BY_ITS_ACCOUNT: &str = "The number is in use. Set detach: true to transfer it anyway.";
 
 /// The number is used on its channels while its month is paid; a `whatsapp` of the sender takes precedence. The test
 /// covers both environments, contacts and templates.

@@ -32,7 +32,7 @@ pub fn page() -> Page {
     let common = common(&leaves);
     page.text(
         "Every command prints its own help with `--help`. Results go to standard output, logs to standard error. \
-         The exit code is 0 if the command succeeded, 1 if `audit` found a contradiction, and 2 for every other \
+         The exit code is 0 if the command succeeded, 1 if `reconcile` found a difference, and 2 for every other \
          failure. Many options can also be set by [environment variables](settings.md). \
          [Administration](../operations/administration.md) shows the commands in use.",
     );
