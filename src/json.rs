@@ -27,9 +27,9 @@ pub enum JsonError {
     TooDeep,
     #[error("The JSON has too many values (at most {VALUES_MAX} are accepted).")]
     TooManyValues,
-    #[error("The JSON has a name that is reserved (names must not begin with {PRIVATE_PREFIX}).")]
+    #[error("The JSON has a reserved key (keys must not begin with {PRIVATE_PREFIX}).")]
     ReservedName,
-    #[error("The JSON's outermost object has the same name twice.")]
+    #[error("The top-level JSON object has a duplicate key.")]
     DuplicateName,
 }
 

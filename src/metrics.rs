@@ -58,7 +58,7 @@ metrics! {
     request_seconds: Family<OperationLabel, Histogram> = Family::new_with_constructor(seconds),
         "request_seconds", "Duration of requests in seconds";
     messages: Family<VerdictLabel, Counter> = Family::default(),
-        "messages", "Number of sends: ACCEPTED, REPLAYED, or the code of the refusal";
+        "messages", "Number of sends by result: ACCEPTED, REPLAYED or the refusal's code";
     batch_messages: Histogram = Histogram::new(exponential_buckets(1.0, 2.0, 9)),
         "writer_batch_messages", "Number of messages in each batch of the billing writers";
     pub sockets: Gauge = Gauge::default(),
@@ -72,7 +72,7 @@ metrics! {
         "Seconds since the oldest due message became due; NaN if the database does not respond";
     audit_drift: Gauge = not_yet_known(),
         "audit_drift",
-        "Number of drifts that the last reconciliation found; -1 before the first one";
+        "Number of differences that the last reconciliation found; -1 before the first reconciliation";
 }
 
 fn seconds() -> Histogram {
@@ -108,7 +108,7 @@ impl Metrics {
         self.audit_drift.set(i64::try_from(drifts).unwrap_or(i64::MAX));
     }
 
-    /// All metrics in the Prometheus text format. The parameters are gauges that are read on demand.
+    /// All metrics in the OpenMetrics text format. The parameters are gauges that are read on demand.
     pub fn text(
         &self,
         writer_waiting: usize,

@@ -92,7 +92,7 @@ fn is_zone(name: &str) -> bool {
 }
 
 impl TimeZone {
-    /// The time zone with this name, whose capitals must be those of the IANA database.
+    /// The time zone with this name. Upper and lower case must match the IANA database.
     pub fn named(name: &str) -> Option<Self> {
         if !is_zone(name) {
             return None;

@@ -31,7 +31,7 @@ pub enum ContactCommand {
         #[arg(
             help = "A CSV file with any of the columns display_name, locale, time_zone, tags, metadata, sms, \
                       email, whatsapp and telegram, in the format of `contact export`: one tag or address per \
-                      line within a cell, and a label after its address and \" #\""
+                      line within a cell; an address can be followed by \" #\" and its label, as in \"+12025550123 #work\""
         )]
         file: PathBuf,
     },
@@ -77,10 +77,8 @@ pub async fn run(command: ContactCommand) -> anyhow::Result<ExitCode> {
             let is_refused = |verdict: &RowVerdict| matches!(verdict, RowVerdict::Refused { .. });
             let refused = verdicts.iter().filter(|(_, verdict)| is_refused(verdict)).count();
             if refused > 0 {
-                bail!(
-                    "{refused} of {} rows were refused; the others were imported",
-                    verdicts.len()
-                );
+                let others = if refused == verdicts.len() { "none was" } else { "the others were" };
+                bail!("{refused} of {} rows were refused; {others} imported", verdicts.len());
             }
         }
         ContactCommand::Export { database, account } => {

@@ -42,8 +42,8 @@ impl<C> Session<C> {
 }
 
 impl Session<PgConnection> {
-    /// Sets the scope of the session, unless it has this one. After an error the scope is unknown, and
-    /// the connection must be closed.
+    /// Sets the scope of the session, unless it is already set to `scope`. After an error the scope is unknown, and the
+    /// connection must be closed.
     pub async fn set_scope(&mut self, scope: Scope) -> Result<(), sqlx::Error> {
         if self.scope == Some(scope) {
             return Ok(());

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::db::Readers;
 
-/// The maximum total. A larger number of rows is reported as this one.
+/// The largest total that is reported. If there are more rows, the total is this number.
 pub const TOTAL_MAX: u64 = 10_000;
 /// Maximum number of rows that a filter scans for one page, and for one total.
 pub const LOOKED_AT_MAX: u64 = 10_000;

@@ -92,7 +92,7 @@ pub struct UpdateApiKeyInput {
 #[derive(InputObject)]
 pub struct RotateApiKeyInput {
     /// Number of seconds for which the old key still works (0 to 2592000, which is 30 days; default
-    /// 0). It stops working at its own expiry in any case. With 0, it stops working immediately.
+    /// 0). If it expires sooner, it stops working then. With 0, it stops working immediately.
     #[graphql(default = 0)]
     grace_seconds: i32,
 }

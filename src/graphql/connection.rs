@@ -29,11 +29,11 @@ pub struct ListEdge<N> {
 /// Information about the position of a page in its list.
 #[derive(SimpleObject)]
 pub struct PageInfo {
-    /// Whether there are more items before this page. When paging forward, it is true if after was
-    /// given.
+    /// Whether there are more items before this page. When paging forward, it is true if the
+    /// argument after was given.
     has_previous_page: bool,
-    /// Whether there are more items after this page. When paging backward, it is true if before was
-    /// given.
+    /// Whether there are more items after this page. When paging backward, it is true if the
+    /// argument before was given.
     has_next_page: bool,
     /// Cursor from which to continue when paging backward. It is that of the first node of the
     /// page, or of the node at which the filter stopped. Null if there is neither.
@@ -93,7 +93,8 @@ impl<N: OutputType> List<N> {
 /// A node of a page with its cursor.
 #[Object(name_type)]
 impl<N: OutputType> ListEdge<N> {
-    /// Opaque cursor of the node in this list and order, to pass as the argument after or before.
+    /// Opaque cursor of the node, valid for this list and order only. Pass it as the argument after
+    /// or before.
     async fn cursor(&self) -> String {
         self.cursor.to_string()
     }
@@ -115,7 +116,7 @@ const PAGE_ARGS: [(&str, &str, &str); 4] = [
     (
         "last",
         "Int",
-        "Number of items to return from the end of the list (0 to 100), instead of first.",
+        "Number of items to return from the end of the list (0 to 100). Use it instead of the argument first.",
     ),
     ("before", "String", "Return only items before this cursor."),
 ];

@@ -246,8 +246,8 @@ pub fn one_line(text: &str) -> String {
     text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned()
 }
 
-/// Reason why a mutation was refused or, in a quote or preview, would be refused. A refused
-/// mutation changes nothing.
+/// A reason for a refusal. A refused mutation changes nothing; an error of a query is the reason
+/// why the mutation would be refused.
 #[derive(SimpleObject)]
 #[graphql(name_type)]
 pub struct UserError<R: ApiEnum> {
@@ -255,8 +255,8 @@ pub struct UserError<R: ApiEnum> {
     code: DomainEnum<R>,
     /// Human-readable explanation of the refusal and how to resolve it.
     message: String,
-    /// Path to the invalid argument, starting with the name of one of the field's arguments. Empty
-    /// if the refusal does not concern an argument.
+    /// Path to the invalid argument, starting with the name of an argument of the mutation or
+    /// query, such as input. Empty if the refusal does not concern an argument.
     field: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Detects a wrong machine clock. The worker cannot undo work that it does by a wrong clock: it would charge phone
+//! Detects a wrong machine clock. The worker cannot undo what it does while the clock is wrong: it would charge phone
 //! numbers for future months and send messages days too early. So the worker claims and renews nothing while the clock
 //! differs by more than an hour from the monotonic clock or from PostgreSQL's clock.
 //!

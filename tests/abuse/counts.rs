@@ -1,4 +1,4 @@
-//! Counts and searches over many messages, thirty per request. Their estimated cost is low, but they are
+//! Requests with thirty counts or searches each, over many messages. Their estimated cost is low, but they are
 //! expensive for the database.
 
 use std::{sync::Arc, time::Duration};

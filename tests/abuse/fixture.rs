@@ -25,7 +25,7 @@ use crate::{
 
 /// Maximum memory of the server during an attack.
 const MEMORY_MAX_MB: f64 = 200.0;
-/// The server is killed at this memory, to protect the machine.
+/// The server is killed when it uses this much memory, to protect the machine.
 const MEMORY_END_MB: f64 = 1_000.0;
 /// How often memory is checked.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);

@@ -120,8 +120,8 @@ pub async fn begin_as_main(app: &App, main: &LiveMainCaller) -> Result<AuditedTr
     Ok(AuditedTransaction::new(txn, main))
 }
 
-/// Begins a change by an account that affects its team's money. Lock and key check are those of
-/// [`begin_as_main`].
+/// Begins a change by an account that affects its team's money. Locks the team and checks the key as [`begin_as_main`]
+/// does.
 pub async fn begin_in_team_as_account(
     app: &App,
     account: &LiveAccountCaller,
@@ -131,8 +131,8 @@ pub async fn begin_in_team_as_account(
     Ok(AuditedTransaction::new(txn, account))
 }
 
-/// Begins a change by an account to its messages, which are not in the audit log. Lock and key check are
-/// those of [`begin_as_main`].
+/// Begins a change by an account to its messages. Such changes are not recorded in the audit log. Locks the team and
+/// checks the key as [`begin_as_main`] does.
 pub async fn begin_for_messages(
     app: &App,
     account: &AccountCaller,

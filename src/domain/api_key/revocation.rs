@@ -108,8 +108,8 @@ pub async fn revoke_any(
     Ok(Some(key))
 }
 
-/// Revokes all keys of an account whose team is locked, and returns those that were usable. At most
-/// [`KEYS_PER_ACCOUNT_MAX`] are not revoked yet ([`prune_and_count`]).
+/// Revokes all keys of an account whose team is locked, and returns those that were usable. This updates at most
+/// [`KEYS_PER_ACCOUNT_MAX`] rows, because [`prune_and_count`] limits the number of unrevoked keys.
 pub async fn revoke_all(
     app: &App,
     txn: &DatabaseTransaction,

@@ -254,7 +254,7 @@ impl Writer {
         unreachable!("the last attempt returns")
     }
 
-    /// Retries until the database tells whether a transaction in doubt was committed.
+    /// Retries, for a limited time, until it is known whether an in-doubt transaction was committed.
     async fn was_committed(&mut self, outcome: &BatchOutcome) -> Result<bool, Fault> {
         let until = Instant::now() + DOUBT_DEADLINE;
         loop {

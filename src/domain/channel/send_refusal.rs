@@ -12,7 +12,8 @@ entity::api_enum! {
     /// Reasons why a message is refused. If several apply, the first in the order of these values is returned.
     /// Nothing is charged.
     pub enum SendRefusal as "SendMessageErrorCode" {
-        /// The recipient is not valid for the channel, or not exactly one of to and contactId is set.
+        /// The recipient is not valid for the channel, or the input sets both or neither of the fields to and
+        /// contactId.
         InvalidRecipient,
         /// The text is missing; the text, subject or HTML is too long or not allowed for the channel; or content is
         /// set together with a templateId.
@@ -85,7 +86,7 @@ impl SendRefusal {
             }
             Self::SenderNotFound => SENDER_NOT_FOUND,
             Self::SenderUnavailable => {
-                "The sender cannot currently send on this channel. Its `channels` field lists what it can send."
+                "The sender cannot currently send on this channel. Its `channels` field lists the channels that it can send on."
             }
             Self::AccountSuspended => {
                 "The account is suspended. The team's main account can reactivate it."

@@ -118,7 +118,7 @@ impl NewAddress {
     }
 }
 
-/// Adds an address to a contact. The first address of a channel becomes its primary one in any case.
+/// Adds an address to a contact. The first address of a channel always becomes its primary address.
 pub async fn add(
     app: &App,
     account: &LiveAccountCaller,

@@ -198,7 +198,7 @@ async fn check_none_waiting<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Erases the personal data of these messages, except of those that are waiting for delivery. Returns the number of
+/// Erases the personal data of these messages, except those that are waiting for delivery. Returns the number of
 /// messages.
 async fn blank<C: ConnectionTrait>(
     db: &C,

@@ -44,7 +44,7 @@ entity::api_enum! {
         NameInvalid,
         /// The locale is not a valid BCP 47 tag.
         LocaleInvalid,
-        /// The timeZone is not a name of the IANA time zone database.
+        /// The timeZone is not a name in the IANA time zone database.
         TimeZoneInvalid,
         /// There are more than 50 tags, or a tag is blank, longer than 64 characters, or contains control characters.
         TagsInvalid,
@@ -68,7 +68,7 @@ entity::api_enum! {
         NameInvalid,
         /// The locale is not a valid BCP 47 tag.
         LocaleInvalid,
-        /// The timeZone is not a name of the IANA time zone database.
+        /// The timeZone is not a name in the IANA time zone database.
         TimeZoneInvalid,
         /// There are more than 50 tags, or a tag is blank, longer than 64 characters, or contains control characters.
         TagsInvalid,

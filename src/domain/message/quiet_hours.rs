@@ -53,7 +53,7 @@ entity::api_enum! {
     pub enum SetQuietHoursRefusal {
         /// A time is not in the format HH:MM (00:00 to 23:59), or both times are the same.
         TimeInvalid,
-        /// The timeZone is not a name of the IANA time zone database.
+        /// The timeZone is not a name in the IANA time zone database.
         TimeZoneInvalid,
     }
 }
@@ -141,7 +141,7 @@ impl QuietHours {
         let mut minute = at.duration_trunc(MINUTE).unwrap_or(at);
         let latest = minute + END_AHEAD_MAX;
         while minute < latest {
-            // Correct unless the clock changes before this end.
+            // Correct unless the clock changes before the end of the quiet hours.
             let end = minute + MINUTE * self.minutes_left(minute);
             match self.next_change_of_clock(minute, end) {
                 Some(change) if self.contains(change) => minute = change,
@@ -348,7 +348,8 @@ pub(in crate::domain) async fn recheck_postponed(
     Ok(last)
 }
 
-/// The postponed messages of an account with ids after this one. The query uses the index `message_put_off`.
+/// An account's postponed messages whose ids are greater than `after`, in id order. The query uses the index
+/// `message_put_off`.
 pub fn postponed(account_id: Uuid, after: Uuid) -> Select<message::Entity> {
     message::Entity::find()
         .filter(message::Column::AccountId.eq(account_id))

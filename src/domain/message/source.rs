@@ -77,9 +77,9 @@ pub(in crate::domain) fn destination(
         (None, Some(id)) => Ok(Destination::Contact { id, channel: message.channel }),
         (to, _) => {
             let rule = if to.is_some() {
-                "Set either to or contactId, not both."
+                "Set only one of the fields to and contactId."
             } else {
-                "The message has no recipient. Set to or contactId."
+                "The message has no recipient. Set the field to or the field contactId."
             };
             Err(refused(SendRefusal::InvalidRecipient, field, rule))
         }

@@ -99,7 +99,7 @@ fn available(
             Channel::Whatsapp => Column::HasWhatsapp.eq(true),
             Channel::Email | Channel::Telegram => {
                 return Err(bad_input(
-                    "The capabilities of phone numbers are SMS and WHATSAPP only.",
+                    "A phone number can only have the capabilities SMS and WHATSAPP.",
                 ));
             }
         };

@@ -14,11 +14,10 @@ use crate::domain::{
 const EMAIL_RULE: &str = "The email must be an e-mail address, such as news@example.com.";
 const EMAIL_NAME_RULE: &str = "The emailName must have 1 to 200 characters, at least one of them visible, and no \
                                control, line-separator or bidirectional control characters.";
-const EMAIL_NAME_ALONE: &str = "The emailName needs an email. Set email too.";
-const WHATSAPP_RULE: &str = "The whatsapp must be a phone number in E.164, such as +12025550123.";
-const WHATSAPP_IN_STOCK: &str = "The whatsapp is a number from this server's inventory. Buy it, and set its \
-                                 phoneNumberId instead.";
-const TELEGRAM_RULE: &str = "The telegram must be a bot's username of 5 to 32 letters, digits and underscores that \
+const EMAIL_NAME_ALONE: &str = "The emailName can be set only together with email. Set email too.";
+const WHATSAPP_RULE: &str = "The WhatsApp number must be in E.164 format, such as +12025550123.";
+const WHATSAPP_IN_STOCK: &str = "The WhatsApp number is in this server's inventory. Buy it, and set phoneNumberId instead of whatsapp.";
+const TELEGRAM_RULE: &str = "The Telegram username must be a bot's username of 5 to 32 letters, digits and underscores that \
      begins with a letter, such as @acme_bot.";
 const NUMBER_UNKNOWN: &str = "There is no such phone number.";
 const NUMBER_IN_USE: &str = "Another sender uses the number. Remove it from that sender first.";

@@ -6,10 +6,7 @@
 //! the cache is read from the database, so a sender just created by another process is found. A change by another
 //! process may take one second to apply to new messages; balances do not depend on it.
 
-use crate::domain::channel::{
-    send_refusal::SENDER_NOT_FOUND,
-    sender_cache::{CachedSender, Origin},
-};
+use crate::domain::channel::sender_cache::{CachedSender, Origin};
 
 use entity::{
     message::Channel,
@@ -32,35 +29,15 @@ pub(in crate::domain) fn choose(
         let default = senders.iter().find(|known| known.sender.is_default);
         return Ok(default.and_then(|known| origin(known, channel)));
     };
-    let refusal = |code: SendRefusal, message: &'static str| Refusal {
+    let refusal = |code: SendRefusal| Refusal {
         code,
-        message: message.into(),
+        message: code.message(Some(channel)).into(),
         field: &["input", "senderId"],
     };
     let known = senders.iter().find(|known| known.sender.id == named);
-    let known = known.ok_or_else(|| refusal(SendRefusal::SenderNotFound, SENDER_NOT_FOUND))?;
-    let cannot = || refusal(SendRefusal::SenderUnavailable, cannot_send(channel));
+    let known = known.ok_or_else(|| refusal(SendRefusal::SenderNotFound))?;
+    let cannot = || refusal(SendRefusal::SenderUnavailable);
     origin(known, channel).map(Some).ok_or_else(cannot)
-}
-
-fn cannot_send(channel: Channel) -> &'static str {
-    match channel {
-        Channel::Sms => {
-            "The sender cannot currently send SMS messages. Its `channels` field lists what it can send."
-        }
-        Channel::Email => {
-            "The sender cannot currently send EMAIL messages. Its `channels` field lists what it can \
-                           send."
-        }
-        Channel::Whatsapp => {
-            "The sender cannot currently send WHATSAPP messages. Its `channels` field lists what \
-                              it can send."
-        }
-        Channel::Telegram => {
-            "The sender cannot currently send TELEGRAM messages. Its `channels` field lists what \
-                              it can send."
-        }
-    }
 }
 
 fn origin(known: &CachedSender, channel: Channel) -> Option<Origin> {

@@ -48,10 +48,10 @@ entity::api_enum! {
         /// The emailName is blank, longer than 200 characters, contains control characters, or is set without an
         /// email.
         EmailNameInvalid,
-        /// The whatsapp is not a phone number in E.164 format, or is a number that this server
-        /// sells or has sold. Use phoneNumberId for such a number.
+        /// The WhatsApp number is not in E.164 format, or is a number that this server sells or has sold. Use
+        /// phoneNumberId for such a number.
         WhatsappInvalid,
-        /// The telegram is not a valid bot username.
+        /// The Telegram bot username is not valid.
         TelegramInvalid,
         /// The account has no such phone number.
         NumberNotFound,
@@ -72,10 +72,10 @@ entity::api_enum! {
         /// The emailName is blank, longer than 200 characters, contains control characters, or is set without an
         /// email.
         EmailNameInvalid,
-        /// The whatsapp is not a phone number in E.164 format, or is a number that this server
-        /// sells or has sold. Use phoneNumberId for such a number.
+        /// The WhatsApp number is not in E.164 format, or is a number that this server sells or has sold. Use
+        /// phoneNumberId for such a number.
         WhatsappInvalid,
-        /// The telegram is not a valid bot username.
+        /// The Telegram bot username is not valid.
         TelegramInvalid,
         /// The account has no such phone number.
         NumberNotFound,
@@ -148,7 +148,7 @@ impl From<NewSender> for SenderChange {
     }
 }
 
-/// Creates a sender. The first sender of an account becomes its default in any case.
+/// Creates a sender. The first sender of an account always becomes its default.
 pub async fn create(
     app: &App,
     account: &LiveAccountCaller,

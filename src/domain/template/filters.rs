@@ -149,7 +149,7 @@ fn last(value: &Value) -> Result<Value, Error> {
     match (value.kind(), value.len()) {
         (ValueKind::Seq, Some(0)) => Ok(Value::UNDEFINED),
         (ValueKind::Seq, Some(length)) => value.get_item_by_index(length - 1),
-        (kind, _) => Err(failed(format!("last cannot be used with a {kind}"))),
+        (kind, _) => Err(failed(format!("the filter last cannot be used with a {kind}"))),
     }
 }
 

@@ -75,14 +75,15 @@ impl AuditEntry {
 
     /// Account that the call concerned: the account that was managed, or the account whose own
     /// objects were changed. Null if the call concerned the team as a whole, or if a refused call
-    /// did not name an existing account.
+    /// did not name an existing account. If the key's role cannot use the mutation, it is the
+    /// account of the key if that is a sub-account.
     async fn account(&self, ctx: &Context<'_>) -> Result<Option<Account>> {
         Ok(ctx.row(self.0.account_id.map(AccountId)).await?.map(Account))
     }
 
     /// Id of the object that was created or changed, or of the ledger entry if the balance changed.
     /// For a refused call, it is the id that was passed, which may not exist. Null if there is no
-    /// single such object.
+    /// single such object, if the id is malformed, or if the key's role cannot use the mutation.
     async fn target_id(&self) -> Option<ID> {
         self.0.target_id.map(ID::from)
     }
@@ -93,7 +94,8 @@ impl AuditEntry {
     }
 
     /// Changed settings with their new values, or the settings of a new object. Amounts are in
-    /// cents. For an import, numbers of rows, such as imported and refused. Null if there are none.
+    /// cents. For an import, row counts by outcome, with keys such as imported and refused. Null if
+    /// there are none.
     async fn after(&self, ctx: &Context<'_>) -> Result<Option<JsonObject>> {
         Ok(JsonObject::from_column(self.0.after.as_deref(), ctx.reservation()?)?)
     }

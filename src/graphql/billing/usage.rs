@@ -98,13 +98,13 @@ impl UsageBucket {
         self.0.month.as_deref()
     }
 
-    /// Channel of the messages. Null unless grouped by CHANNEL, or for phone number fees.
+    /// Channel of the messages. Null for phone number fees, or if usage is not grouped by CHANNEL.
     async fn channel(&self) -> Option<Channel> {
         self.0.channel.map(Channel::from)
     }
 
     /// Country of the recipients, or of the phone numbers whose fees were charged, as an ISO 3166-1
-    /// alpha-2 code. Null unless grouped by COUNTRY, or for channels without countries.
+    /// alpha-2 code. Null for channels without countries, or if usage is not grouped by COUNTRY.
     async fn country(&self) -> Option<&str> {
         self.0.country.as_deref()
     }

@@ -64,7 +64,7 @@ struct Collector<'d> {
 }
 
 impl<'d> Collector<'d> {
-    /// Merges selection sets on the same type, which are those of all occurrences of a field.
+    /// Merges the selection sets of all occurrences of a field. All are on the same type.
     fn selection_set(
         &self,
         on: &str,

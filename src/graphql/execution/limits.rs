@@ -60,7 +60,8 @@ pub fn check_input(operation: OperationType, bytes: u64) -> Result<(), ServerErr
     };
     if bytes > max {
         return Err(too_large(format!(
-            "The variables take {} KiB, counted wherever they are used (maximum {} KiB). Send less data in one request.",
+            "The variables take {} KiB, with each one counted once for every use (maximum {} KiB). Send less data in one \
+             request, or use large variables fewer times.",
             bytes / 1024,
             max / 1024
         )));

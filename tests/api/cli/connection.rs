@@ -1,4 +1,5 @@
-//! Errors of commands if PostgreSQL refuses their login or if the schema is not current.
+//! The errors that commands report when PostgreSQL refuses the connection or a privilege, or when the schema is not
+//! current.
 
 use db_test::db_test;
 

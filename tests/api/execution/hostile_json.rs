@@ -142,5 +142,5 @@ async fn a_body_with_a_duplicate_name_is_refused(t: &TestApp) {
 
     assert_eq!((refused.status.as_u16(), refused.codes()), (400, vec!["BAD_USER_INPUT"]));
     let message: &Value = &refused.body["errors"][0]["message"];
-    assert_eq!(message, "The JSON's outermost object has the same name twice.");
+    assert_eq!(message, "The top-level JSON object has a duplicate key.");
 }

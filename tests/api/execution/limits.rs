@@ -57,7 +57,7 @@ async fn a_costly_document_is_refused_before_validation(t: &TestApp) {
         format!("{{ {fields} }}")
     };
     let within = |brackets: usize| {
-        // The brackets of the root, the arguments, the input, and nested metadata.
+        // Three brackets belong to the root selection, the arguments and the input; the metadata supplies the rest.
         let metadata = format!("{}1{}", "{ a: ".repeat(brackets - 3), " }".repeat(brackets - 3));
         let input = format!("{{ to: \"\", text: \"\", metadata: {metadata} }}");
         format!("{{ messageQuote(input: {input}) {{ segments }} }}")

@@ -82,7 +82,7 @@ async fn an_account_sets_its_own_quiet_hours(t: &TestApp) {
     assert_eq!(cleared.data()["setQuietHours"]["account"]["quietHours"], json!(null));
 }
 
-/// Messages with any `sendAt` wait, in both environments. Messages of other accounts are sent.
+/// Messages wait with or without a `sendAt`, in both environments. Messages of other accounts are sent.
 #[db_test]
 async fn messages_wait_for_the_end_of_the_quiet_hours(t: &TestApp) {
     let team = quiet_team(t).await;

@@ -146,7 +146,7 @@ async fn a_main_account_transfers_phone_numbers_within_its_team(t: &TestApp) {
     assert_eq!(*t.ask(&sub.key, &seen).await.data(), nothing);
     let its = json!({ "phoneNumber": { "id": id }, "phoneNumbers": { "totalCount": 1 } });
     assert_eq!(*t.ask(&team.key, &seen).await.data(), its);
-    // The buyer's idempotency key stays used, and a repeat does not show data of the new account.
+    // The buyer's idempotency key remains taken, and a repeat does not show data of the new account.
     assert_eq!(t.purchase(&sub.key, input).await.refusals(), ["IDEMPOTENCY_CONFLICT"]);
     assert_eq!(release(t, &sub.key, &id).await.refusals(), ["NOT_FOUND"]);
 

@@ -167,7 +167,7 @@ async fn a_sender_uses_only_an_unused_phone_number_of_its_own_account(t: &TestAp
         assert_eq!(&errors_of(&update(t, &sub.key, &second, input).await), expected, "{id:?}");
     }
     assert_eq!(t.everything().await, before);
-    // Setting its own number again is accepted.
+    // A sender may be set to the number that it already has.
     let again = update(t, &sub.key, &first, json!({ "phoneNumberId": number })).await;
     assert_eq!(again.refusals(), [""; 0]);
 }
@@ -186,8 +186,7 @@ async fn a_number_of_the_inventory_cannot_be_set_as_whatsapp(t: &TestApp) {
         [(&sub.key, "+12025550101"), (&sub.key, "+12025550102"), (&team.key, "+12025550101")]
     {
         let input = json!({ "whatsapp": number });
-        let message = "The whatsapp is a number from this server's inventory. Buy it, and set its \
-                       phoneNumberId instead.";
+        let message = "The WhatsApp number is in this server's inventory. Buy it, and set phoneNumberId instead of whatsapp.";
         let refused = error("WHATSAPP_INVALID", message, &["input", "whatsapp"]);
         assert_eq!(errors_of(&t.create_sender(key, input.clone()).await), refused, "{number}");
         if key == &sub.key {

@@ -337,7 +337,7 @@ async fn a_fault_in_the_data_of_one_team_does_not_stop_the_renewals_of_others(t:
     }
 }
 
-/// After the clock has been corrected, that month counts as paid.
+/// The month that was charged while the clock was ahead counts as paid after the clock is corrected.
 #[db_test]
 async fn a_clock_that_is_years_ahead_charges_only_one_month(t: &TestApp) {
     t.stock(STOCK).await;

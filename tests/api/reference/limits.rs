@@ -114,7 +114,7 @@ fn requests(page: &mut Page) {
             ],
             [&estimated, &count(graphql::COMPLEXITY_MAX), "QUERY_TOO_LARGE"],
             [
-                "Variables, each counted wherever it is used",
+                "Total size of the variables, with each one counted once for every use",
                 &bytes(graphql::INPUT_BYTES_MAX),
                 "QUERY_TOO_LARGE",
             ],

@@ -161,8 +161,8 @@ async fn a_sender_that_is_unknown_or_does_not_support_the_channel_is_refused(t: 
     let unknown = error("SENDER_NOT_FOUND", "There is no such sender.");
     let cannot = error(
         "SENDER_UNAVAILABLE",
-        "The sender cannot currently send EMAIL messages. Its `channels` field lists \
-                                     what it can send.",
+        "The sender cannot currently send on this channel. Its `channels` field lists the channels \
+         that it can send on.",
     );
 
     for key in [&sub.key, &test_key] {

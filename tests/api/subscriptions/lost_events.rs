@@ -48,6 +48,25 @@ async fn events_and_revocations_reach_the_sockets_of_another_process(t: &TestApp
     assert_eq!(ends.await, [4403, 4403]);
 }
 
+/// Notifications that are sent while the listening connection is down are lost. The new connection reads what was missed.
+#[db_test(postgres)]
+async fn a_missed_message_of_another_process_arrives_after_a_reconnect(t: &TestApp) {
+    let silent = t.beside(Setup::default()).await;
+    let (team, server) = (t.team(1_000).await, t.serve().await);
+    let mut messages = listening(server.address, &team.key, MESSAGES).await;
+    // This process sends no notifications.
+    let answer = silent.send(&team.key, json!({ "to": "+12025550123", "text": "Hi" })).await;
+
+    let end_connection = "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                          WHERE datname = current_database() AND query LIKE 'LISTEN%'";
+    while t.number(end_connection).await == 0 {
+        tokio::task::yield_now().await;
+    }
+
+    let event = messages.event("a").await;
+    assert_eq!(event["messageUpdated"]["id"], answer.data()["sendMessage"]["message"]["id"]);
+}
+
 /// The missed messages come oldest first, and none of them is from before the subscription.
 #[db_test]
 async fn a_lagging_subscriber_receives_each_missed_message_once(t: &TestApp) {
@@ -92,7 +111,7 @@ async fn a_lagging_subscriber_receives_each_missed_message_once(t: &TestApp) {
     drop(late);
 }
 
-/// A number of events that is greater than a subscriber may lag behind.
+/// More events than a subscriber may lag behind by.
 const BEHIND: usize = 70;
 const SOON: Duration = Duration::from_secs(20);
 

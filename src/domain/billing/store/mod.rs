@@ -73,7 +73,7 @@ impl Store {
         }
     }
 
-    /// Whether a batch in doubt was committed. Waits until its transaction has ended.
+    /// Whether a batch with an unknown outcome was committed. First waits until its transaction has ended.
     pub async fn was_committed(&mut self, outcome: &BatchOutcome) -> Result<bool, Fault> {
         match self {
             Self::Postgres(store) => store.was_committed(outcome).await,

@@ -130,7 +130,8 @@ impl Store {
         }
     }
 
-    /// Waits for the teams' locks until the transaction in doubt has ended, then reads one of its messages.
+    /// Whether the batch was committed. Takes the teams' locks, which the transaction holds until it ends, then checks
+    /// whether one of the batch's messages is stored.
     pub async fn was_committed(&mut self, outcome: &BatchOutcome) -> Result<bool, Fault> {
         let Some((row, _)) = outcome.accepted().next() else { return Ok(false) };
         let teams = outcome.accepted().map(|(row, _)| row.team_id);

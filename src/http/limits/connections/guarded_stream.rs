@@ -43,7 +43,7 @@ pub const DISCARDING_MAX: usize = 512;
 pub const DISCARDING_OF_PEER_MAX: usize = DISCARDING_MAX / 2;
 /// Discarding ends if nothing arrives for this time.
 pub const DISCARD_IDLE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Discarding ends after this time in any case.
+/// Discarding ends after this time, even if input is still arriving.
 pub const DISCARD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Discarding ends after this many bytes.
 pub const DISCARD_BYTES_MAX: usize = 16 * 1024 * 1024;

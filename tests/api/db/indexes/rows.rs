@@ -115,7 +115,8 @@ pub async fn fill(t: &TestApp, team_id: &str) {
     }
 }
 
-/// The id of row `n` of a kind. If rows are filtered by time, their ids have that time.
+/// The id of row `n` of a kind. The UUIDv7 of row `n` of a kind. Kinds that are filtered by time have ids with the
+/// current timestamp; the others have ids with a small fixed one.
 fn id(backend: DbBackend, kind: u8, n: &str) -> String {
     let of_now = "019cf6846e00";
     let moment =

@@ -76,8 +76,8 @@ async fn a_repeat_returns_the_first_message_after_its_contact_or_template_change
         }
         assert_eq!(t.everything().await, before, "{what}");
     }
-    // The idempotency key of an erased message stays used, and there is nothing left to compare.
-    // With another key, the contact is not found.
+    // The idempotency key of an erased message remains taken, but its input can no longer be compared, so every repeat
+    // is a conflict. With another key, the contact is not found.
     run(t, &team.key, delete_contact, json!({ "id": contact })).await;
     let before = t.everything().await;
     for input in same.iter().chain(&conflicts) {
