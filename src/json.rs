@@ -209,8 +209,9 @@ mod tests {
     }
 
     proptest! {
-        /// A parsed text has the measured depth and at most the measured number of values: below the
-        /// top level, a duplicate name replaces the first value.
+        /// Parsing gives the measured depth, and at most the measured number of values. It can give fewer, because both
+        /// values of a duplicate name are measured but only the last is kept. (At the top level, a duplicate name is
+        /// refused.)
         #[test]
         fn text_that_is_parsed_was_measured_correctly(text in pieces()) {
             if let Ok(value) = parse::<Value>(text.as_bytes()) {

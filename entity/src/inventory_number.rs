@@ -20,7 +20,7 @@ pub struct Model {
     pub number_type: PhoneNumberType,
     pub has_sms: bool,
     pub has_whatsapp: bool,
-    /// The one-time price and the monthly price for the next buyer.
+    /// The one-time and monthly prices that the next buyer will pay.
     pub upfront_price_micros: i64,
     pub monthly_price_micros: i64,
     /// Withdrawn numbers cannot be bought. An account that has the number keeps it.

@@ -50,8 +50,9 @@ pub struct Model {
     /// A JSON object as text, because PostgreSQL's JSON types would change or refuse some numbers.
     #[sea_orm(column_type = "Text", nullable)]
     pub metadata: Option<String>,
-    /// The size of a TEST message's content when it was accepted, in bytes, which counts until the message
-    /// is deleted; 0 for a LIVE one.
+    /// For a TEST message, the size in bytes of its content and metadata at acceptance. It counts
+    /// toward the account's storage limit for TEST messages until the message is deleted. 0 for a
+    /// LIVE message.
     pub word_bytes: i32,
     /// The sender of the message, which may have since been deleted.
     pub sender_id: Option<Uuid>,

@@ -117,8 +117,8 @@ pub(super) fn explain_missing_right(error: anyhow::Error) -> anyhow::Error {
     }
 }
 
-/// Refuses an `SQLite` file of another program, so that it is not migrated, and one without tables unless it may be
-/// empty. Runs before the file is opened for use, because that modifies it.
+/// Rejects an `SQLite` file that belongs to another program, so that it is never migrated. Also rejects a file without
+/// tables, unless `may_be_empty`. Runs before the file is opened for use, because opening it modifies it.
 async fn check_tables(url: &str, may_be_empty: bool) -> anyhow::Result<()> {
     let Some(file) = db::sqlite_path(url).filter(|file| file.exists()) else { return Ok(()) };
     let file = full_path(&file);

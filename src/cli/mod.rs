@@ -274,7 +274,7 @@ async fn reconcile(args: ReconcileArgs) -> anyhow::Result<ExitCode> {
     Ok(if found.drifts.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// Converts a failure of the domain to an error message.
+/// Converts a domain failure to an error message.
 fn explain<C>(failure: Failure<C>) -> anyhow::Error {
     match failure {
         Failure::Refused(refusal) => anyhow::Error::msg(refusal.message),

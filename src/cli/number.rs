@@ -37,7 +37,8 @@ pub enum NumberCommand {
         #[arg(long)]
         commit: bool,
     },
-    /// Print the inventory as CSV, with the account that has each number. Prices are in cents, for the next buyer.
+    /// Print the inventory as CSV, with the account that has each number. Prices are in cents, and are what the next
+    /// buyer pays.
     List {
         #[command(flatten)]
         database: DatabaseArgs,

@@ -7,7 +7,7 @@ use std::{
     sync::OnceLock,
 };
 
-/// The first failure of this process.
+/// The first error when writing to standard output.
 static FAILURE: OnceLock<io::Error> = OnceLock::new();
 
 /// Prints a line of a result.

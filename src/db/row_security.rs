@@ -150,7 +150,8 @@ pub async fn set_up(db: &DatabaseConnection) -> Result<(), DbErr> {
         tables(&txn).await?.into_iter().filter(|table| table.is_of_teams && !table.is_set_up);
     let tables: Vec<String> = tables.map(|table| table.name).collect();
     if !tables.is_empty() {
-        // Charges lock the team first, and then its other rows: the same order avoids deadlocks.
+        // Locks `team` first, as charges do before they lock rows of other tables: using the same order avoids
+        // deadlocks.
         txn.execute_unprepared("LOCK TABLE team").await?;
     }
     for table in tables {

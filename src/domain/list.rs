@@ -76,7 +76,7 @@ where
         Self { filter: opaque(filter), ..self }
     }
 
-    /// Declares the filter to be slow, so that it scans fewer rows.
+    /// Marks the filter as slow, which lowers the maximum number of rows that it scans.
     #[must_use]
     pub fn with_slow_filter(self) -> Self {
         Self { scanned_max: LONG_LOOKED_AT_MAX, ..self }

@@ -75,8 +75,8 @@ pub fn refused<C>(
     Failure::Refused(Refusal { code, message: message.into(), field })
 }
 
-/// The refusal of a write that violates a unique index, which decides between simultaneous calls. Other errors are
-/// faults.
+/// Converts a violation of a unique index to a refusal: of several simultaneous calls, the index lets only one succeed.
+/// Any other error becomes a fault.
 pub fn refused_if_taken<C>(
     error: DbErr,
     code: C,

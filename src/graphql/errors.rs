@@ -241,13 +241,13 @@ pub fn internal(request_id: &str) -> String {
     format!("Internal server error. Request id: {request_id}")
 }
 
-/// The first line of a text: the library's parser adds lines that point into the document.
+/// The first non-blank line of an error message. The parser adds further lines that show the place
+/// in the document.
 pub fn one_line(text: &str) -> String {
     text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned()
 }
 
-/// A reason for a refusal. A refused mutation changes nothing; an error of a query is the reason
-/// why the mutation would be refused.
+/// A reason for a refusal. A refused mutation changes nothing.
 #[derive(SimpleObject)]
 #[graphql(name_type)]
 pub struct UserError<R: ApiEnum> {

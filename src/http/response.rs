@@ -227,7 +227,7 @@ pub async fn not_found(uri: Uri) -> Response {
     response
 }
 
-/// A response with errors and without data. The first error decides the status.
+/// A response with errors and without data. The first error determines the status.
 pub fn refuse_all(media_type: MediaType, refused: &[ServerError]) -> Response {
     let body = serde_json::json!({ "errors": refused }).to_string();
     let mut response = with_type(media_type, body.into_response());

@@ -22,7 +22,7 @@ use crate::{
 };
 
 const SENDERS: usize = 8;
-/// Length of the texts, with which the disk is soon full.
+/// Length of each message's text. It is long, so that the disk fills up quickly.
 const TEXT_CHARS: usize = 1_400;
 /// How long a database may take to use the space that it has already allocated.
 const FULL_WITHIN: Duration = Duration::from_mins(1);

@@ -113,15 +113,15 @@ async fn find(app: &App, hash: Hash) -> Result<Arc<api_key::Model>, NotFound> {
     Ok(key)
 }
 
-/// Begins a change by a main account. The team is locked and the key is read again under the lock, so
+/// Begins a transaction for a change by a main account. The team is locked and the key is read again under the lock, so
 /// that a revoked key cannot change anything after its revocation is committed.
 pub async fn begin_as_main(app: &App, main: &LiveMainCaller) -> Result<AuditedTransaction, Fault> {
     let txn = begin_in_team(app, main.into(), main.team_id(), main.key_id()).await?;
     Ok(AuditedTransaction::new(txn, main))
 }
 
-/// Begins a change by an account that affects its team's money. Locks the team and checks the key as [`begin_as_main`]
-/// does.
+/// Begins a transaction in which an account makes a change that affects its team's money. Locks the team and checks the
+/// key as [`begin_as_main`] does.
 pub async fn begin_in_team_as_account(
     app: &App,
     account: &LiveAccountCaller,
@@ -131,8 +131,8 @@ pub async fn begin_in_team_as_account(
     Ok(AuditedTransaction::new(txn, account))
 }
 
-/// Begins a change by an account to its messages. Such changes are not recorded in the audit log. Locks the team and
-/// checks the key as [`begin_as_main`] does.
+/// Begins a transaction in which an account changes its messages. Such changes are not recorded in the audit log. Locks
+/// the team and checks the key as [`begin_as_main`] does.
 pub async fn begin_for_messages(
     app: &App,
     account: &AccountCaller,
@@ -154,7 +154,7 @@ async fn begin_in_team(
     Ok(txn)
 }
 
-/// Begins a change by an operator, whose key is read again.
+/// Begins a transaction for a change by an operator. Reads the operator's key again.
 pub async fn begin_as_operator(
     app: &App,
     operator: &OperatorCaller,
@@ -166,8 +166,8 @@ pub async fn begin_as_operator(
     Ok(AuditedTransaction::new(txn, operator))
 }
 
-/// Begins a change by an account to data that does not affect money. The key is locked instead of the team,
-/// so that no send waits for the change.
+/// Begins a transaction in which an account changes data that does not affect money. The key is locked instead of the
+/// team, so that no send waits for the change.
 pub async fn begin_as_account(
     app: &App,
     account: &LiveAccountCaller,

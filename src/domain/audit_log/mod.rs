@@ -1,5 +1,5 @@
-//! The audit log: every call that manages something, moves money or changes an object that an account owns, with its
-//! caller and its outcome. Messages are not in the audit log, because their rows already are a record of them.
+//! The audit log: every call that changes, or tries to change, settings, objects or a balance, with its caller and its
+//! outcome. Messages are not in the audit log, because their rows already are a record of them.
 //!
 //! The entry of a change is written in the transaction of the change. Changes begin with a function of
 //! [`authentication`](super::api_key::authentication), which returns an

@@ -75,8 +75,8 @@ const CHECKS: &[Check] = &[
     Check {
         rule: "a message's cost is the amount of its only charge",
         subject: "message",
-        fault: "its stored cost is {stored}, but its charges in the ledger add up to {expected} (expected one \
-                charge)",
+        fault: "its stored cost is {stored}; its charges in the ledger add up to {expected}. They must be equal, and there \
+                must not be more than one charge",
         unit: Unit::Money,
         select: "SELECT m.id, m.cost_micros AS stored, \
                 CAST(-COALESCE(SUM(l.amount_micros), 0) AS BIGINT) AS expected \
@@ -87,8 +87,8 @@ const CHECKS: &[Check] = &[
     Check {
         rule: "a message is refunded once and in full if it is FAILED, EXPIRED or CANCELED, and otherwise never",
         subject: "message",
-        fault: "its status requires a refund of {stored}, but its refunds in the ledger add up to {expected} \
-                (expected one refund and a refundedAt, or neither)",
+        fault: "its status requires a refund of {stored}; its refunds in the ledger add up to {expected}. A FAILED, EXPIRED \
+                or CANCELED message must have exactly one refund and a refundedAt; any other message must have neither",
         unit: Unit::Money,
         select: "SELECT m.id, \
                 CASE WHEN m.status IN ('FAILED', 'EXPIRED', 'CANCELED') THEN m.cost_micros \

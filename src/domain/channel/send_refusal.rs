@@ -12,8 +12,7 @@ entity::api_enum! {
     /// Reasons why a message is refused. If several apply, the first in the order of these values is returned.
     /// Nothing is charged.
     pub enum SendRefusal as "SendMessageErrorCode" {
-        /// The recipient is not valid for the channel, or the input sets both or neither of the fields to and
-        /// contactId.
+        /// The recipient is not valid for the channel, or the input sets both contactId and to, or neither.
         InvalidRecipient,
         /// The text is missing; the text, subject or HTML is too long or not allowed for the channel; or content is
         /// set together with a templateId.

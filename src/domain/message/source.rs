@@ -77,9 +77,9 @@ pub(in crate::domain) fn destination(
         (None, Some(id)) => Ok(Destination::Contact { id, channel: message.channel }),
         (to, _) => {
             let rule = if to.is_some() {
-                "Set only one of the fields to and contactId."
+                "Set only one of contactId and to."
             } else {
-                "The message has no recipient. Set the field to or the field contactId."
+                "The message has no recipient. Set either contactId or to."
             };
             Err(refused(SendRefusal::InvalidRecipient, field, rule))
         }

@@ -351,8 +351,8 @@ pub(super) async fn return_to_inventory(
     Ok(released)
 }
 
-/// Writes those columns that are set of a number that an account has. The caller holds the lock of the team or of the
-/// row.
+/// Updates a number that an account has: writes the columns that are set in `to`. The caller holds the lock of the team
+/// or of the row.
 pub(super) async fn write(
     app: &App,
     txn: &DatabaseTransaction,

@@ -1,5 +1,5 @@
 //! Checks and normalizes the fields of a sender. Creating and changing a sender share these rules. The phone number is
-//! checked in the sender's transaction instead, because that needs the database.
+//! checked in the sender's transaction instead, because the check needs the database.
 
 use entity::{message::Channel, sender};
 use uuid::Uuid;

@@ -31,7 +31,8 @@ pub const BLOCKS_MAX: usize = 10;
 pub const LOOPS_MAX: usize = 2;
 /// Maximum number of `elif` tags in a part. Each is a level of recursion in the library's compiler.
 pub const BRANCHES_MAX: usize = 100;
-/// Maximum length of a line, in characters. The library counts columns with 16 bits and would overflow.
+/// Maximum length of a line, in characters. The library stores the column number in 16 bits, which a longer line would
+/// overflow.
 pub const LINE_CHARS_MAX: usize = 65_000;
 
 /// The allowed filters, each with its minimum and maximum number of arguments. `items` is allowed in loops only.

@@ -67,7 +67,7 @@ pub fn audited<T, F: CallFailure>(
 }
 
 /// Charges the arguments of a mutation to the account's write rate, because they are stored.
-/// Mutations of messages are charged elsewhere, because their arguments are not all that they store
+/// Mutations that send messages are charged elsewhere, because they store more than their arguments
 /// ([`write_rate`](crate::domain::write_rate)).
 fn charge(ctx: &Context<'_>, app: &App, caller: &Caller) -> Result<(), Fault> {
     // An operator has no account.

@@ -50,7 +50,7 @@ pub struct QueryExecutor {
 
 /// Maximum number of fields and fragments of an introspection that is executed without an introspection permit.
 pub const INTROSPECTION_SHORT: u64 = 500;
-const FIELD_PERMIT_TIMEOUT: &str = "Timed out while waiting for other large requests of this team. Nothing was \
+const FIELD_PERMIT_TIMEOUT: &str = "Timed out while waiting for other large requests from this team. Nothing was \
     changed. Try again.";
 
 impl QueryExecutor {

@@ -161,7 +161,7 @@ impl<'d> Counter<'d> {
             (Node::Field(schema_index::Field { of_type, .. }) | Node::Input(of_type), "type") => {
                 self.for_each([Node::Type(of_type)], set)
             }
-            // The schema has no interfaces and unions, and the other fields return scalars.
+            // The schema has no interfaces or unions, and the other fields return scalars.
             _ => Ok(()),
         }
     }

@@ -16,7 +16,8 @@ use crate::{
 
 /// Maximum number of long introspections that run or wait.
 const INTROSPECTIONS_MAX: usize = 256;
-/// Maximum number of long introspections of one team. Each holds one of the team's request permits while it waits.
+/// Maximum number of long introspection queries that one team may have in progress. Each holds one
+/// of the team's request permits while it waits.
 pub const INTROSPECTIONS_OF_TEAM_MAX: usize = 8;
 
 /// The permits of all teams.
@@ -48,13 +49,13 @@ impl IntrospectionPermits {
         let permit = self.quota.take(caller.team_scope());
         let permit = permit.ok_or_else(|| {
             errors::unavailable(
-                "Too many introspections of this team are in progress. Try again in a second.",
+                "This team already has too many introspection queries in progress. Try again in a second.",
             )
         })?;
         let slot = deadline.wait_for(self.scheduler.acquire(caller)).await;
         let slot = slot.ok_or_else(|| {
             errors::unavailable(
-                "Timed out while waiting for other introspections of this team. Try again.",
+                "Timed out while waiting for other introspection queries from this team. Try again.",
             )
         })?;
         Ok(IntrospectionPermit((slot, permit)))

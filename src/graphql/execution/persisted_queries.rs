@@ -57,7 +57,7 @@ impl PersistedQueries {
         teams.get_mut(&owner.team)?.by_account.get(&(owner.account, *hash)).cloned()
     }
 
-    /// Keeps a text for its owner.
+    /// Stores a query's text for its owner.
     pub fn insert(&self, owner: Owner, hash: Hash, text: &Arc<str>) {
         let mut teams = self.teams();
         let team = teams.entry(owner.team).or_default();

@@ -1,4 +1,5 @@
-//! The size of the text in the rows that a request reads, which counts towards the memory budget of the request.
+//! Measures the text in the rows that a request reads. Its size counts towards the memory budget of
+//! the request.
 
 use std::collections::HashMap;
 

@@ -91,7 +91,8 @@ struct SilentSocket {
     replaced: CancellationToken,
 }
 
-/// An unauthenticated WebSocket. It counts until this is dropped.
+/// An unauthenticated WebSocket. When this value is dropped, the WebSocket no longer counts against the limit on
+/// unauthenticated ones.
 pub struct UnauthenticatedSocket {
     number: u64,
     replaced: CancellationToken,

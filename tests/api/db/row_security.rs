@@ -192,7 +192,7 @@ async fn callers_that_share_a_connection_see_only_their_own_rows(t: &TestApp) {
     snapshot.end().await.expect("the snapshot ends");
 }
 
-/// A connection that reads for a caller also cannot widen its scope by changing its session.
+/// Nor can such a connection widen its scope by changing session settings.
 #[db_test(postgres)]
 async fn a_connection_that_reads_for_a_caller_cannot_write(t: &TestApp) {
     let (own, subs) = team_with_data(t).await;

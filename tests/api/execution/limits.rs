@@ -81,7 +81,7 @@ async fn a_costly_document_is_refused_before_validation(t: &TestApp) {
                 doubling(22).split_once("} }").map_or("", |(_, rest)| rest)
             ),
         ),
-        // 1 + 3 * 3 levels, and those of the leaf.
+        // 1 + 3 * 3 levels, plus the levels of the leaf.
         (nested("usage { from }"), nested("usage { totals { spent } }")),
         (types(15), types(16)),
         (wide(9), wide(10)),

@@ -20,7 +20,7 @@ pub struct Cut {
 }
 
 impl Cut {
-    /// Drops the response to the last of these texts, the first time that they are sent in this order on one
+    /// Drops the response to the last of these SQL fragments, the first time they are sent in this order on one
     /// connection.
     pub async fn after(texts: &'static [&'static str], target: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

@@ -288,7 +288,8 @@ fn flatten(tree: &UseTree, before: &mut Segments, found: &mut Vec<(String, Segme
     }
 }
 
-/// The path from the root of its crate.
+/// Resolves a path as written in `module` (`self::`, `super::`, imported or local names) to one that begins at the
+/// crate root.
 fn absolute(
     path: &[String],
     module: &str,
@@ -310,8 +311,8 @@ fn absolute(
     }
 }
 
-/// The module that defines what the path names, or the other crate; `None` for a name of the language or of the
-/// module itself.
+/// The module of this crate that defines what the path names, or the name of the external crate; `None` for a built-in
+/// name or an item of the same module.
 fn owner(path: &[String], modules: &BTreeMap<String, Module>, depth: usize) -> Option<String> {
     if path[0] != "crate" {
         let is_crate = path.len() > 1 && path[0].starts_with(|first: char| first.is_lowercase());

@@ -66,7 +66,8 @@ fn entity_and_migration_know_nothing_of_the_program() {
     }
 }
 
-/// This test shows that the other one can fail: it plants a forbidden use in each layer, and each is found.
+/// Shows that `layers_name_only_what_is_below_them` can fail: plants a forbidden reference in each layer and checks
+/// that each is reported.
 #[test]
 fn planted_upward_uses_are_found() {
     let sources = sources();

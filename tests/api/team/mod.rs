@@ -127,7 +127,7 @@ async fn an_operator_renames_a_team(t: &TestApp) {
     }
 }
 
-/// The list of teams is sorted newest first. An unknown id finds nothing.
+/// The list of teams is sorted newest first. A lookup with an unknown id returns null.
 #[db_test]
 async fn operators_list_all_teams_and_find_each_by_its_id(t: &TestApp) {
     let teams = [t.team(0).await, t.team(700).await, t.team(0).await];

@@ -1,5 +1,5 @@
 //! Commits a batch: one transaction locks the teams, reads the rows on which the batch's outcome depends, and writes
-//! the outcome. The statements are fixed texts, so that each is prepared once.
+//! the outcome. The SQL strings are constant, so that each statement is prepared only once.
 
 use sea_orm::DbBackend;
 use uuid::Uuid;

@@ -224,8 +224,8 @@ fn rows<T: FromQueryResult>(rows: Vec<PgRow>) -> Result<Vec<T>, Fault> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// BEGIN and the lock in one text: a simple query can have several statements but no parameters. The ids are
-/// part of the text, which is safe because they are UUIDs.
+/// BEGIN and the lock statement in one query string: a simple query can contain several statements but no parameters.
+/// The ids are part of the text, which is safe because they are UUIDs.
 fn lock_text(lock_teams: &str, teams: impl Iterator<Item = Uuid>) -> AssertSqlSafe<String> {
     let mut teams: Vec<Uuid> = teams.collect();
     teams.sort_unstable();
