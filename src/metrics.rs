@@ -108,7 +108,7 @@ impl Metrics {
         self.audit_drift.set(i64::try_from(drifts).unwrap_or(i64::MAX));
     }
 
-    /// All metrics in the OpenMetrics text format. The parameters are gauges that are read on demand.
+    /// All metrics in the `OpenMetrics` text format. The parameters are gauges that are read on demand.
     pub fn text(
         &self,
         writer_waiting: usize,

@@ -147,7 +147,7 @@ fn bomb_requests(test_key: &str, live_key: &str) -> Vec<BombRequest> {
     let mut requests = Vec::new();
     for Bomb { name, json } in bombs() {
         let mut add = |by: &str, transport| {
-            requests.push(BombRequest { name: format!("{name}, by {by}"), transport })
+            requests.push(BombRequest { name: format!("{name}, by {by}"), transport });
         };
         for (by, body) in [
             ("the body", json.clone()),

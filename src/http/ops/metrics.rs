@@ -23,7 +23,7 @@ use crate::{
     limits::quota::Quota,
 };
 
-/// The media type of the OpenMetrics text format.
+/// The media type of the `OpenMetrics` text format.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// Maximum time to query the delivery lag. After that, the other metrics are returned without the lag.
 const LAG_DEADLINE: Duration = Duration::from_secs(1);

@@ -64,13 +64,14 @@ fn tests(mut test: ItemFn, only: Option<&Ident>) -> syn::Result<proc_macro2::Tok
     }
 
     let (mut parameters, mut arguments) = (Vec::new(), Vec::new());
-    let (mut has_app, mut has_apps) = (false, false);
+    let (mut is_of_database, mut has_app, mut has_apps) = (false, false, false);
     for input in &mut test.sig.inputs {
         let FnArg::Typed(input) = input else {
             return Err(Error::new_spanned(input, "a test cannot take self"));
         };
         let name = name_of(input)?;
         let of_type = parameter(&input.ty);
+        is_of_database |= !matches!(of_type, Parameter::Value);
         match of_type {
             Parameter::Database => arguments.push(quote!(database)),
             Parameter::App => {
@@ -89,9 +90,8 @@ fn tests(mut test: ItemFn, only: Option<&Ident>) -> syn::Result<proc_macro2::Tok
         // `#[case]` and `#[values]` belong to the generated tests.
         input.attrs.clear();
     }
-    // Without an app nothing would be reconciled.
-    if !has_app && !has_apps {
-        let message = "expected a parameter of the type &TestApp or &Apps";
+    if !is_of_database {
+        let message = "expected a parameter of the type Database, &TestApp or &Apps";
         return Err(Error::new(test.sig.inputs.span(), message));
     }
 
@@ -101,13 +101,21 @@ fn tests(mut test: ItemFn, only: Option<&Ident>) -> syn::Result<proc_macro2::Tok
     let start = has_app.then(|| quote!(let app = apps.start().await;));
     let one = |name: &Ident, variant: &str, ignore: Option<Attribute>| {
         let variant = format_ident!("{variant}");
-        let body = quote! {
-            let database = crate::harness::Database::#variant;
-            crate::harness::run_test(database, async |apps: &crate::harness::Apps| {
-                #start
+        let body = if has_app || has_apps {
+            quote! {
+                let database = crate::harness::Database::#variant;
+                crate::harness::run_test(database, async |apps: &crate::harness::Apps| {
+                    #start
+                    #call
+                })
+                .await
+            }
+        } else {
+            // Only the suites of the release program have `support`: without an app nothing would be reconciled.
+            quote! {
+                let database = crate::support::Database::#variant;
                 #call
-            })
-            .await
+            }
         };
         quote! {
             #[::rstest::rstest]
