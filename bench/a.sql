@@ -1,8 +1,8 @@
--- pgbench -M prepared: charges one message with separate prepared statements in one transaction. The
--- team's row, for which all transactions compete, is locked as late as possible: by the conditional UPDATE
--- itself, after all rows that can be written before it. If a condition fails, \gset gets no row, which
--- ends the client. (SELECT ... FOR UPDATE after the lookup was slower. So was inserting the message before
--- the update of the team, because its foreign key then shares the lock of the row.)
+-- pgbench -M prepared: charges one message with separate prepared statements in one transaction. All transactions
+-- compete for the team's row, so this row is locked as late as possible: the conditional UPDATE locks it, after all
+-- rows that can be written before it. If a condition fails, \gset gets no row, and the client ends. Two alternatives
+-- were slower. One was SELECT ... FOR UPDATE after the lookup. The other was inserting the message before updating the
+-- team, because the message's foreign key then takes a shared lock on the referenced row.
 \set n random(1, 64)
 BEGIN;
 SELECT k.id AS key_id, a.id AS account_id, a.team_id AS team_id, gen_random_uuid() AS message_id

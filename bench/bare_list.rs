@@ -7,7 +7,7 @@ use axum::{Router, routing::post_service};
 
 struct Query;
 
-/// Has fields of the same types as those that the benchmark of sub-accounts selects.
+/// An object whose fields have the same types as the fields that the benchmark of sub-accounts selects.
 #[derive(Clone, SimpleObject)]
 struct Item {
     a: &'static str,

@@ -1,6 +1,6 @@
--- pgbench -M prepared: charges one message with one statement. Each part reads the rows of the one before
--- it, so that the team's row is locked late, just before the ledger entry. If a condition fails, there is
--- no row to count, and the division by zero aborts the statement.
+-- pgbench -M prepared: charges one message with one statement. Each part reads the rows of the part before it. The
+-- team's row is therefore locked late, just before the ledger entry is inserted. If a condition fails, the count of
+-- rows is 0, and the division by zero aborts the statement.
 \set n random(1, 64)
 WITH k AS (
   SELECT k.id AS key_id, a.id AS account_id, a.team_id

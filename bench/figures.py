@@ -166,8 +166,8 @@ def rate(measure):
     return measure["rows_per_second"]
 
 
-# Name, figure, unit, limit (required), goal (desired), whether higher is better, and the function that computes the
-# figure from a `Round`.
+# Each entry contains the name, the figure, the unit, the limit (required), the goal (desired), whether higher is
+# better, and the function that computes the figure from a `Round`.
 FIGURES = [
     ("a64", "sends/s, one team, 64 connections / (a) at 64 clients", "", 9, 14, True,
      lambda m: rate(m.at_64) / rate(m.baseline["a", 64])),

@@ -1,6 +1,6 @@
--- psql -v messages=N: inserts N delivered messages of 50 sub-accounts over 30 days, with consistent ledger entries and
--- usage (`tollgate reconcile` checks that). For speed, triggers and foreign keys are disabled, and indexes are
--- recreated at the end. Expects one team with a balance and no messages.
+-- psql -v messages=N: inserts N delivered messages from 50 sub-accounts over 30 days, with consistent ledger entries
+-- and usage (`tollgate reconcile` can check the consistency). For speed, triggers and foreign keys are disabled while
+-- the rows are inserted, and the indexes are recreated at the end. Expects one team that has a balance and no messages.
 SET synchronous_commit = off;
 SET maintenance_work_mem = '1GB';
 SET max_parallel_maintenance_workers = 2;

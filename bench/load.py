@@ -16,11 +16,12 @@ SEND_MANY = ("mutation($input: [SendMessageInput!]!) "
              "{ sendMessages(input: $input) { message { id } errors { code } } }")
 MESSAGE = {"to": "+12025550123", "text": "Your code is 123456"}
 WARM_UP_SECONDS = 2
-# Four times as many connections as the peak figure uses. All of them are accepted and wait for their responses.
+# Four times as many connections as in the measurement of the peak. All of them are accepted and wait for their
+# responses.
 OVERLOAD_CONNECTIONS = 1024
-# More connections than the limit of one team, so some requests are refused.
+# More connections than the limit for one team, so that some requests are refused.
 BEYOND_CONNECTIONS = 4096
-# For the overload figures the client has its own processor, and the servers and PostgreSQL share another one.
+# In the overload measurements, the client runs on its own processor, and the servers and PostgreSQL share another one.
 # Otherwise the client would slow down the servers.
 SERVER_PROCESSOR, CLIENT_PROCESSOR = 0, 1
 
@@ -133,7 +134,7 @@ def pgbench(world, script, clients):
 def separate(world):
     """Binds the servers and PostgreSQL to their processor."""
     for pid in world.processes():
-        # A process of PostgreSQL may have ended in the meantime.
+        # A PostgreSQL process may have ended in the meantime.
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             for thread in pathlib.Path(f"/proc/{pid}/task").iterdir():
                 os.sched_setaffinity(int(thread.name), {SERVER_PROCESSOR})

@@ -136,7 +136,8 @@ class Postgres:
         data = self.folder / "data"
         run(*prefix, POSTGRES / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8",
             "--locale=C", cwd=self.folder)
-        # The shell stops the server when its standard input is closed, even if this process is killed.
+        # The shell stops the server when the shell's standard input is closed. This happens even if this process is
+        # killed.
         script = (f"{POSTGRES}/postgres -D {data} -h 127.0.0.1 -p {self.port} -k {self.folder} "
                   f"-c max_connections=300 >{self.folder}/log 2>&1 & server=$!; cat >/dev/null; "
                   "kill -INT $server; wait $server")

@@ -1,10 +1,10 @@
-//! An open-loop load generator: it sends requests at a constant rate, independent of the responses, and
-//! prints the results as JSON. wrk waits for each response, so it cannot overload a server.
+//! An open-loop load generator. It sends requests at a constant rate that does not depend on the responses, and prints
+//! the results as JSON. In contrast, wrk waits for each response and therefore cannot overload a server.
 //!
 //! `cargo run --release --example overload -- 127.0.0.1:8080 keys.txt body.json --rate 4000`
 //!
-//! Each connection has a schedule. A request whose time passes while the connection is still waiting for the
-//! previous response is not sent, and counts as `missed`.
+//! Each connection has a schedule. If a request is due while its connection is still waiting for the previous response,
+//! the request is not sent and is counted as `missed`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-/// The fractional parts of consecutive multiples of the golden ratio are evenly distributed between 0 and 1.
+/// The golden ratio. The fractional parts of its consecutive multiples are evenly distributed between 0 and 1.
 const GOLDEN_RATIO: f64 = 1.618_033_988_749_895;
 
 #[derive(Parser)]
@@ -81,8 +81,8 @@ async fn main() -> anyhow::Result<()> {
     let mut streams = Vec::new();
     for number in 0..args.connections {
         if number % 32 == 0 {
-            // Connections are opened at short intervals instead of in bursts, because the rate of new connections is
-            // not measured.
+            // Connections are opened one by one at short intervals instead of in bursts, because the rate of new
+            // connections is not measured.
             sleep(Duration::from_millis(2)).await;
         }
         let stream = TcpStream::connect(&args.address).await.context("cannot connect")?;
@@ -94,8 +94,8 @@ async fn main() -> anyhow::Result<()> {
     let interval = Duration::from_secs(1) / args.rate * args.connections;
     let mut tasks = Vec::new();
     for (stream, number) in streams.into_iter().zip(0_u32..) {
-        // Connections that were opened at the same time may be refused at the same time. Their requests are therefore
-        // spread over the interval.
+        // The first requests of the connections are spread over the interval. Otherwise, connections that were opened
+        // at the same time would send their requests at the same time, and these requests could be refused together.
         let first = start + interval.mul_f64((f64::from(number) * GOLDEN_RATIO).fract());
         let requests = Arc::clone(&requests);
         tasks.push(tokio::spawn(drive(stream, requests, number as usize, first, interval, end)));
@@ -162,7 +162,7 @@ async fn exchange(
 ) -> std::io::Result<()> {
     stream.write_all(request).await?;
     loop {
-        // Waits instead of polling, to leave the processor to the server.
+        // The client waits instead of polling, to leave the processor to the server.
         stream.readable().await?;
         match stream.try_read_buf(answer) {
             Ok(0) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
@@ -174,7 +174,7 @@ async fn exchange(
     }
 }
 
-/// Whether the complete response was received: its head, and a body of the length in `content-length`.
+/// Returns whether the complete response has been received: its head, and a body of the length in `content-length`.
 fn is_complete(answer: &[u8]) -> bool {
     let Some(head) = find(answer, b"\r\n\r\n") else { return false };
     let lines = std::str::from_utf8(&answer[..head]).unwrap_or_default().lines();
@@ -209,7 +209,7 @@ fn print(mut all: Tally) {
     println!("{shown}");
 }
 
-/// The percentile of the times in milliseconds; `None` if there are no times.
+/// Returns the percentile of the times in milliseconds, or `None` if there are no times.
 fn percentile(times: &mut [Duration], percent: usize) -> Option<f64> {
     times.sort_unstable();
     let time = times.get(times.len() * percent / 100)?;

@@ -1,4 +1,4 @@
-//! Benchmarks of the work of a request outside the database: `cargo bench --bench pure`.
+//! Benchmarks of the part of a request that does not need the database: `cargo bench --bench pure`.
 
 use std::hint::black_box;
 

@@ -1,5 +1,5 @@
--- wrk script: posts each body (a line in the file of the second argument) with each key (a line in the file of the
--- first argument). Each thread begins with a different request. Prints latencies in microseconds as JSON.
+-- wrk script: posts each body with each key. The first argument is a file with one key per line, and the second is a
+-- file with one body per line. Each thread begins with a different request. Prints latencies in microseconds as JSON.
 local threads = 0
 
 function setup(thread)

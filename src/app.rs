@@ -1,4 +1,4 @@
-//! The composition root: creates the services that all parts of the running program share, and nothing else.
+//! The composition root. This module only creates the services that all parts of the running program share.
 
 use std::{
     ops::Deref,
@@ -27,13 +27,14 @@ use crate::{
     metrics::Metrics,
 };
 
-/// Maximum number of key uses that wait to be written. Further ones are dropped, so that requests never wait.
+/// Maximum number of key uses that are waiting to be written to the database. Further uses are dropped, because a
+/// request must never wait until its key use is written.
 const KEY_USES_WAITING_MAX: usize = 1024;
 
 /// The shared services, with the read budget of one request.
 pub struct App {
     services: Arc<Services>,
-    /// `None` for internal work, which has no read budget.
+    /// The read budget of the request; `None` for internal work, which is not limited.
     budget: Option<Arc<ReadBudget>>,
     request_id: Option<String>,
 }
@@ -50,7 +51,7 @@ impl Deref for App {
 pub struct Services {
     pub db: Db,
     pub clock: Arc<dyn Clock>,
-    /// Whether the worker trusts the clock. While it does not, nothing is delivered.
+    /// Whether the worker considers the machine's clock correct. While this is false, no message is delivered.
     pub is_clock_right: AtomicBool,
     pub carriers: Carriers,
     pub keys: Keys,
@@ -58,19 +59,19 @@ pub struct Services {
     pub refusals: RefusalCounts,
     pub prices: Prices,
     pub senders: Senders,
-    /// The billing writers, which decide on all charges and commit them.
+    /// The billing writers. They decide on all charges and commit them.
     pub writers: Writers,
     /// The SQL statements that move money.
     pub statements: billing::Statements,
     /// Publishes changes to subscribers.
     pub events: Arc<Events>,
-    /// Reads that the subscribers of an event share.
+    /// Database reads that the subscribers of an event share.
     pub updates: Updates,
-    /// Detects the revocation of keys that open WebSocket connections use.
+    /// Detects when a key that is used by an open WebSocket connection is revoked.
     pub key_monitor: KeyRevocationMonitor,
-    /// Limits the memory for texts of requests and responses.
+    /// Limits the memory for text in requests and responses.
     pub memory_budget: MemoryBudget,
-    /// Limits how fast accounts write.
+    /// Limits the rate at which accounts write content.
     pub writes: Arc<WriteRates>,
     /// Compiles and renders templates.
     pub templates: Templates,
@@ -79,16 +80,16 @@ pub struct Services {
     pub due: Arc<Notify>,
     /// The rotation by which teams and accounts take turns in delivery.
     pub turns: Rotation,
-    /// Wakes the worker when a change to an account requires updates of its waiting messages.
+    /// Wakes the worker when a change to an account requires changes to the account's waiting messages.
     pub backlog: Notify,
     /// Wakes the worker after an erasure.
     pub erased: Notify,
-    /// Ids of used keys, which the worker writes to the database.
+    /// The sending end of a queue of used keys' ids. The worker records these uses in the database.
     pub key_uses: mpsc::Sender<Uuid>,
 }
 
 impl App {
-    /// The app, and the receiving end of [`App::key_uses`]. Starts the writers.
+    /// Creates the app and starts the writers. Also returns the receiving end of [`App::key_uses`].
     pub fn new(
         db: Db,
         clock: Arc<dyn Clock>,
@@ -142,7 +143,7 @@ impl App {
         (Arc::new(Self { services: Arc::new(services), budget: None, request_id: None }), uses)
     }
 
-    /// The app for one request: [`Self::read_as`] uses this budget.
+    /// Returns the app for one request. Its method [`Self::read_as`] uses the given budget.
     #[must_use]
     pub fn for_request(&self, budget: ReadBudget, request_id: &str) -> Self {
         Self {
@@ -152,18 +153,18 @@ impl App {
         }
     }
 
-    /// The id of the request that uses the app; `None` for the server's own work and for commands.
+    /// Returns the id of the request that uses the app; `None` for the server's own work and for commands.
     pub fn request_id(&self) -> Option<&str> {
         self.request_id.as_deref()
     }
 
-    /// The app without a read budget, for work that outlives its request.
+    /// Returns the app without a read budget, for work that may continue after its request has ended.
     #[must_use]
     pub fn beyond_request(&self) -> Self {
         Self { services: Arc::clone(&self.services), budget: None, request_id: None }
     }
 
-    /// Readers that are limited to the rows of this scope; [`Db::read`] is not limited.
+    /// Returns readers that are limited to the rows of this scope. In contrast, [`Db::read`] is not limited.
     pub fn read_as(&self, scope: impl Into<Scope>) -> Readers {
         let scope = scope.into();
         match &self.budget {
@@ -174,7 +175,7 @@ impl App {
 }
 
 impl Services {
-    /// A new id, ordered by this app's clock.
+    /// Returns a new id. Ids are ordered by the time of the app's clock.
     pub fn new_id(&self) -> Uuid {
         clock::new_id(&*self.clock)
     }

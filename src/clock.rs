@@ -11,10 +11,10 @@ use uuid::{ContextV7, Timestamp, Uuid};
 
 /// A source of the current time. Tests implement their own.
 pub trait Clock: Send + Sync {
-    /// UTC in whole milliseconds, which both databases store exactly.
+    /// Returns the current time in UTC, in whole milliseconds. Both databases store milliseconds exactly.
     fn now(&self) -> DateTime<Utc>;
 
-    /// The state that keeps the ids of this clock ordered.
+    /// Returns the state that keeps the ids from this clock in order.
     fn ids(&self) -> &IdOrder {
         &SYSTEM_IDS
     }
@@ -36,7 +36,7 @@ const MONOTONIC: ClockId = ClockId::Boottime;
 #[cfg(not(target_os = "linux"))]
 const MONOTONIC: ClockId = ClockId::Monotonic;
 
-/// Time since the machine was started, by a clock that cannot be set.
+/// Returns the time since the machine was started. It is measured by a clock that cannot be set.
 pub fn since_boot() -> Duration {
     let now = clock_gettime(MONOTONIC);
     let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
@@ -45,10 +45,11 @@ pub fn since_boot() -> Duration {
 
 static SYSTEM_IDS: IdOrder = IdOrder::new();
 
-/// Maximum time by which the clock may be set back while new ids still sort after earlier ones.
+/// If the clock is set back by at most this time, new ids still sort after earlier ids.
 const BACK_MAX: TimeDelta = TimeDelta::seconds(1);
 
-/// The state of the last id generated from a clock, so that each new id sorts after it.
+/// The state of the last id that was generated from a clock. This state is needed so that each new id sorts after the
+/// last id.
 pub struct IdOrder(Mutex<(ContextV7, DateTime<Utc>)>);
 
 impl IdOrder {
@@ -63,10 +64,10 @@ impl Default for IdOrder {
     }
 }
 
-/// A new `UUIDv7` (RFC 9562), greater than every earlier one of this process.
+/// Returns a new `UUIDv7` (RFC 9562). The id is greater than every earlier id from this process.
 ///
-/// If the clock is set back by more than [`BACK_MAX`], the ids follow it: lists that are filtered by
-/// time compare ids (`domain::range`).
+/// If the clock is set back by more than [`BACK_MAX`], new ids follow the clock and sort before earlier ids. Ids must
+/// stay close to the clock, because lists that are filtered by time compare ids (`domain::range`).
 #[expect(clippy::disallowed_methods, reason = "the only place that creates ids")]
 pub fn new_id(clock: &dyn Clock) -> Uuid {
     let mut order = clock.ids().0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,11 +1,11 @@
-//! Failures that are not results of the action itself, and the meaning of database errors: whether
-//! nothing was done, and whether a retry can succeed.
+//! Failures that are not an outcome of the action itself. This module also classifies database errors: whether nothing
+//! was done, and whether a retry can succeed.
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use sea_orm::{DbErr, RuntimeErr, sqlx};
 
-/// A failure that is not a result of the action itself.
+/// A failure that is not an outcome of the action itself.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Fault {
     /// An argument for which the action has no refusal code, such as a page size or a cursor.
@@ -16,12 +16,12 @@ pub enum Fault {
         "The response has too much text. Request smaller pages, or omit text and metadata fields."
     )]
     TooMuchText,
-    /// The account or its team exceeded its write rate; after `wait` the same bytes are allowed.
+    /// The account or its team exceeded its write rate. After the time `wait`, the same number of bytes is allowed.
     #[error(
         "The write rate limit (2 MiB of text per second) is exceeded; nothing was done. Wait, then try again."
     )]
     WritesTooFast { wait: Duration },
-    /// The caller's role does not allow this; the text names the kind of key that is needed.
+    /// The caller's role does not allow the action. The message names the kind of key that is needed.
     #[error("{0}")]
     Forbidden(&'static str),
     /// The key was revoked or expired after the request was authenticated.
@@ -32,8 +32,8 @@ pub enum Fault {
     Unavailable(#[from] Unavailable),
     #[error("the database failed: {0}")]
     Database(#[from] DbErr),
-    /// A bug, which is logged: an invariant of the program or of its data does not hold. The text states
-    /// the invariant.
+    /// A bug: an invariant of the program or of its data does not hold. The string states the invariant. The fault is
+    /// logged.
     #[error("invariant violated: {0}")]
     Broken(&'static str),
 }
@@ -63,23 +63,24 @@ pub enum Unavailable {
     OutcomeUnknown,
 }
 
-/// PostgreSQL: lock timeout, statement timeout.
+/// PostgreSQL error codes for a lock timeout and a statement timeout.
 const LOCK_TIMEOUTS: [&str; 2] = ["55P03", "57014"];
-/// PostgreSQL: serialization failure, deadlock.
+/// PostgreSQL error codes for a serialization failure and a deadlock.
 const COLLISIONS: [&str; 2] = ["40001", "40P01"];
-/// PostgreSQL: the server is shutting down or the session was terminated.
+/// PostgreSQL error codes for a session that was terminated or a server that is shutting down.
 const SHUTDOWNS: [&str; 3] = ["57P01", "57P02", "57P03"];
-/// PostgreSQL: too many connections, disk full, out of memory, I/O error, idle-in-transaction timeout,
-/// read-only.
+/// PostgreSQL error codes for too many connections, a full disk, too little memory, an I/O error, an
+/// idle-in-transaction timeout, and a read-only database.
 const BUSY: [&str; 6] = ["53300", "53100", "53200", "58030", "25P03", "25006"];
-/// `SQLite`: busy, locked, I/O error, disk full. These are the low bytes of the extended codes.
+/// `SQLite` error codes for a busy database, a locked table, an I/O error, and a full disk. These are the low bytes of
+/// the extended error codes.
 const SQLITE_BUSY: [i32; 4] = [5, 6, 10, 13];
 
 const SQLITE_CONSTRAINT: i32 = 19;
 
 impl Fault {
-    /// Whether the database could not be reached or was too busy. Nothing was done, and the same request
-    /// may succeed later.
+    /// Returns whether the database could not be reached or was too busy. In this case nothing was done, and the same
+    /// request may succeed later.
     pub fn is_unavailable(&self) -> bool {
         matches!(self, Self::Unavailable(_))
             || matches!(self, Self::Database(DbErr::ConnectionAcquire(_)))
@@ -90,7 +91,7 @@ impl Fault {
             || self.has_sqlite_code(&SQLITE_BUSY)
     }
 
-    /// Whether the connection was lost, or was closed by a timeout.
+    /// Returns whether the connection was lost or was closed by a timeout.
     pub fn is_lost_connection(&self) -> bool {
         if matches!(self, Self::Unavailable(Unavailable::Silent)) || self.has_code(&SHUTDOWNS) {
             return true;
@@ -109,12 +110,13 @@ impl Fault {
         }
     }
 
-    /// Whether the database reported that it terminated the session; the statement was not executed.
+    /// Returns whether the database reported that it terminated the session. In this case the statement was not
+    /// executed.
     pub fn is_shutdown(&self) -> bool {
         self.has_code(&SHUTDOWNS)
     }
 
-    /// Whether a single row of a batch may be the cause: an error of its data or of a constraint.
+    /// Returns whether a single row of a batch may be the cause: the row has invalid data or violates a constraint.
     pub fn is_about_a_row(&self) -> bool {
         let is_data = match self.sqlx_error() {
             Some(sqlx::Error::Database(error)) => {
@@ -125,12 +127,12 @@ impl Fault {
         is_data || self.has_sqlite_code(&[SQLITE_CONSTRAINT])
     }
 
-    /// Whether a lock or a statement timed out.
+    /// Returns whether the wait for a lock or the execution of a statement timed out.
     pub fn is_lock_timeout(&self) -> bool {
         self.has_code(&LOCK_TIMEOUTS)
     }
 
-    /// Whether nothing was done and an immediate retry of the transaction may succeed.
+    /// Returns whether nothing was done and an immediate retry of the transaction may succeed.
     pub fn is_retryable(&self) -> bool {
         self.has_code(&COLLISIONS)
             || (self.is_lost_connection() && !matches!(self, Self::Unavailable(_)))

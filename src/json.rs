@@ -1,6 +1,6 @@
-//! Checks JSON from clients, files and other processes before it is parsed. All untrusted JSON must pass
-//! [`parse`]. Clippy forbids the functions of `serde_json` and axum's `Json` elsewhere, but not
-//! `str::parse::<serde_json::Value>`, which only tests use.
+//! Checks JSON from clients, files and other processes before it is parsed. All untrusted JSON must pass [`parse`].
+//! Elsewhere, Clippy forbids the parsing functions of `serde_json` and axum's `Json`. Clippy cannot forbid
+//! `str::parse::<serde_json::Value>`, but only tests use that function.
 
 use std::collections::HashSet;
 
@@ -8,14 +8,14 @@ use serde::de::DeserializeOwned;
 
 /// Maximum nesting depth of arrays and objects. A message's metadata may have half of this depth.
 pub const DEPTH_MAX: usize = 64;
-/// Maximum number of values, including arrays and objects. Each takes about 100 bytes of memory.
+/// Maximum number of values, including arrays and objects. Each value takes about 100 bytes of memory.
 pub const VALUES_MAX: usize = 20_000;
-/// The prefix of the names to which `serde_json` gives a special meaning, because sqlx enables its
-/// feature `raw_value` and this program `arbitrary_precision`.
+/// The prefix of names that have a special meaning in `serde_json`. They have this meaning because sqlx enables the
+/// `raw_value` feature of `serde_json`, and this program enables `arbitrary_precision`.
 ///
-/// An object with the first name `$serde_json::private::RawValue` is parsed again from a string, with
-/// a new depth limit: about 50 nested ones overflow the stack and end the process. An object with
-/// `$serde_json::private::Number` becomes a number.
+/// If the first name of an object is `$serde_json::private::RawValue`, its value is a string that is parsed again, with
+/// a new depth limit. About 50 such objects inside each other overflow the stack and end the process. An object with
+/// the name `$serde_json::private::Number` becomes a number.
 const PRIVATE_PREFIX: &str = "$serde_json::private";
 
 /// The reason why JSON is refused.
@@ -33,7 +33,7 @@ pub enum JsonError {
     DuplicateName,
 }
 
-/// The nesting depth and the number of values of a JSON text.
+/// The nesting depth and the number of values of a JSON document.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Extent {
     depth: usize,
@@ -43,7 +43,7 @@ struct Extent {
 /// Parses JSON with a limited depth and number of values.
 ///
 /// # Errors
-/// See [`JsonError`]. No error contains a part of the text.
+/// See [`JsonError`]. An error never contains a part of the input.
 pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, JsonError> {
     measure(text)?;
     from_slice(text)
@@ -54,7 +54,7 @@ fn from_slice<T: DeserializeOwned>(text: &[u8]) -> Result<T, JsonError> {
     serde_json::from_slice(text).map_err(|_| JsonError::Invalid)
 }
 
-/// Measures the text in one pass without recursion. Text that is not JSON may pass; the parser then
+/// Measures JSON in one pass without recursion. Input that is not valid JSON may pass this step; the parser then
 /// refuses it.
 fn measure(text: &[u8]) -> Result<Extent, JsonError> {
     let mut extent = Extent::default();
@@ -68,7 +68,8 @@ fn measure(text: &[u8]) -> Result<Extent, JsonError> {
                 at = end_of_string(text, begin);
                 at += 1;
                 let is_name = is_colon_next(text, at);
-                // Other names need not be compared and are not reserved.
+                // Names at a deeper level that do not begin with `$` or an escape sequence are skipped. They cannot be
+                // reserved, and they may occur more than once.
                 if is_name && (depth == 1 || matches!(text.get(begin), Some(b'$' | b'\\'))) {
                     let name: String = from_slice(&text[begin - 1..at.min(text.len())])?;
                     if name.starts_with(PRIVATE_PREFIX) {
@@ -112,7 +113,7 @@ fn is_between_values(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | b',' | b':')
 }
 
-/// The index of the quotation mark that ends a string, or the end of the text.
+/// Returns the index of the quotation mark that ends a string, or the length of the text if the string does not end.
 fn end_of_string(text: &[u8], begin: usize) -> usize {
     let mut at = begin;
     while let Some(byte) = text.get(at) {
@@ -159,7 +160,7 @@ mod tests {
         }
     }
 
-    /// Random sequences of JSON tokens, incomplete tokens, and names that `serde_json` reserves.
+    /// Generates random sequences of JSON tokens, incomplete tokens, and names that `serde_json` reserves.
     fn pieces() -> impl Strategy<Value = String> {
         let piece = prop::sample::select(vec![
             "{",
@@ -209,9 +210,9 @@ mod tests {
     }
 
     proptest! {
-        /// Parsing gives the measured depth, and at most the measured number of values. It can give fewer, because both
-        /// values of a duplicate name are measured but only the last is kept. (At the top level, a duplicate name is
-        /// refused.)
+        /// A parsed value has exactly the measured depth, and at most the measured number of values. It can have fewer
+        /// values, because both values of a duplicate name are measured but only the last one is kept. (At the top
+        /// level, a duplicate name is refused.)
         #[test]
         fn text_that_is_parsed_was_measured_correctly(text in pieces()) {
             if let Ok(value) = parse::<Value>(text.as_bytes()) {

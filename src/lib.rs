@@ -6,8 +6,8 @@
 //! main → cli → http → graphql → domain → carrier → entity        worker → domain → carrier → entity
 //! ```
 //!
-//! - [`domain`] contains the business rules and all SQL. A feature has the same name there, in [`graphql`] and in
-//!   `tests/api`. Only [`domain::billing`] moves money.
+//! - [`domain`] contains the business rules and all SQL. A feature has the same name in [`domain`], in [`graphql`] and
+//!   in `tests/api`. Only [`domain::billing`] moves money.
 //! - [`graphql`] converts arguments to domain calls and rows to GraphQL types; [`http`] authenticates requests and
 //!   writes responses.
 //! - [`worker`] submits accepted messages to a [`carrier`].

@@ -9,7 +9,8 @@ use clap::Parser as _;
 use tollgate::cli::{Cli, DATABASE_LOG_TARGET, LogFormat, panic_log};
 use tracing_subscriber::EnvFilter;
 
-/// Measured: for lists of 50 rows, the throughput is 50 % higher than with the system allocator.
+/// The allocator mimalloc is used because it is faster. For lists of 50 rows, the measured throughput is 50 % higher
+/// than with the system allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        // A failure to write the log does not stop the program.
+        // A failure to write the log must not stop the program.
         .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     match cli.log_format {
@@ -51,7 +52,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// An error and its causes in one line. A cause that an earlier message already contains is omitted.
+/// Returns an error and its causes in one line. A cause is omitted if an earlier message already contains it.
 fn one_line(error: &anyhow::Error) -> String {
     error.chain().map(ToString::to_string).fold(String::new(), |line, cause| {
         match line.contains(&cause) {

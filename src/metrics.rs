@@ -1,4 +1,4 @@
-//! The Prometheus metrics. No label contains text that a caller can choose, so their number is limited.
+//! The Prometheus metrics. No label contains text that a caller can choose, so the number of time series is limited.
 
 use std::{sync::atomic::AtomicU64, time::Duration};
 
@@ -31,7 +31,7 @@ struct VerdictLabel {
     verdict: String,
 }
 
-/// Declares the struct with all metrics, each with its initial value, name and description.
+/// Declares the struct that contains all metrics. Each metric has an initial value, a name and a description.
 macro_rules! metrics {
     ($($visibility:vis $field:ident: $type:ty = $initial:expr, $name:literal, $help:literal;)*) => {
         pub struct Metrics {
@@ -93,12 +93,12 @@ impl Metrics {
         seconds.observe(took.as_secs_f64());
     }
 
-    /// Counts the result of a send: `ACCEPTED`, `REPLAYED`, or the code of its refusal.
+    /// Counts the result of a send: `ACCEPTED`, `REPLAYED`, or the code of the refusal.
     pub fn note_message(&self, verdict: &str) {
         self.messages.get_or_create(&VerdictLabel { verdict: verdict.to_owned() }).inc();
     }
 
-    /// Counts a batch of the billing writers.
+    /// Records the number of messages in a batch of the billing writers.
     pub fn note_batch(&self, messages: usize) {
         self.batch_messages.observe(f64::from(u32::try_from(messages).unwrap_or(u32::MAX)));
     }
@@ -108,7 +108,8 @@ impl Metrics {
         self.audit_drift.set(i64::try_from(drifts).unwrap_or(i64::MAX));
     }
 
-    /// All metrics in the `OpenMetrics` text format. The parameters are gauges that are read on demand.
+    /// Returns all metrics in the `OpenMetrics` text format. The parameters are gauges whose values are only read when
+    /// metrics are requested.
     pub fn text(
         &self,
         writer_waiting: usize,

@@ -4,7 +4,7 @@
 use std::fmt;
 
 const MICROS_PER_CENT: i64 = 10_000;
-/// Number of decimal places of a cent that micro-units can express.
+/// Number of decimal places of an amount in cents that micro-units can express.
 const CENT_DECIMALS: i64 = 4;
 /// Maximum number of digits of an amount in micro-units.
 const DIGITS_MAX: usize = 16;
@@ -13,7 +13,7 @@ const DIGITS_MAX: usize = 16;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Micros(i64);
 
-/// The reason why a text is not a valid amount of money.
+/// The reason why a string is not a valid amount of money.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidAmount {
     #[error("the amount is not a decimal number")]
@@ -24,7 +24,7 @@ pub enum InvalidAmount {
     OutOfRange,
 }
 
-/// An amount as a caller gave it, which may be invalid.
+/// An amount from a caller, or the reason why it is not valid.
 pub type GivenAmount = Result<Micros, InvalidAmount>;
 
 impl Micros {
@@ -32,15 +32,15 @@ impl Micros {
     /// The limit of every amount, balance and total: a billion dollars.
     pub const MAX: Self = Self(1_000_000_000_000_000);
 
-    /// An amount; `None` if it is outside the limits.
+    /// Creates an amount; `None` if the number is outside the limits.
     pub fn new(micros: i64) -> Option<Self> {
         (micros.unsigned_abs() <= Self::MAX.0.unsigned_abs()).then_some(Self(micros))
     }
 
-    /// An amount from the database.
+    /// Creates an amount from a number in the database.
     ///
     /// # Panics
-    /// If the amount is outside the limits, which CHECK constraints prevent.
+    /// If the amount is outside the limits. CHECK constraints in the database prevent this.
     pub fn from_db(micros: i64) -> Self {
         Self::new(micros).expect("CHECK constraints keep stored amounts within the limit")
     }
@@ -53,22 +53,22 @@ impl Micros {
         self.0
     }
 
-    /// The sum; `None` if it is outside the limits.
+    /// Returns the sum; `None` if it is outside the limits.
     pub fn checked_add(self, other: Self) -> Option<Self> {
         self.0.checked_add(other.0).and_then(Self::new)
     }
 
-    /// The difference; `None` if it is outside the limits.
+    /// Returns the difference; `None` if it is outside the limits.
     pub fn checked_sub(self, other: Self) -> Option<Self> {
         self.0.checked_sub(other.0).and_then(Self::new)
     }
 
-    /// The product; `None` if it is outside the limits.
+    /// Returns the product; `None` if it is outside the limits.
     pub fn checked_mul(self, factor: i32) -> Option<Self> {
         self.0.checked_mul(i64::from(factor)).and_then(Self::new)
     }
 
-    /// Reads cents from decimal text as JSON writes numbers: `4500`, `0.04`, `4500.0`, `4.5e3`.
+    /// Parses an amount in cents from decimal text in the format of JSON numbers: `4500`, `0.04`, `4500.0`, `4.5e3`.
     pub fn from_cents_text(text: &str) -> GivenAmount {
         let (is_negative, rest) = match text.strip_prefix('-') {
             Some(rest) => (true, rest),
@@ -113,7 +113,7 @@ impl Micros {
         self.0 % MICROS_PER_CENT == 0
     }
 
-    /// Dollars with at least two decimal places, such as `$500.50` or `$0.0004`.
+    /// Returns the amount in dollars with at least two decimal places, such as `$500.50` or `$0.0004`.
     fn to_dollars_text(self) -> String {
         let sign = if self.0 < 0 { "-" } else { "" };
         let micros = self.0.unsigned_abs();
@@ -124,7 +124,7 @@ impl Micros {
         text
     }
 
-    /// Cents as exact decimal text, with up to four decimal places if needed.
+    /// Returns the exact amount in cents, with up to four decimal places if needed.
     pub fn to_cents_text(self) -> String {
         let sign = if self.0 < 0 { "-" } else { "" };
         let micros = self.0.unsigned_abs();
@@ -136,7 +136,8 @@ impl Micros {
     }
 }
 
-/// The error for an exponent that does not parse. If it only has too many digits, its sign determines the error.
+/// Returns the error for an exponent that cannot be parsed. If the exponent only has too many digits, its sign
+/// determines the error.
 fn exponent_fault(mantissa: &str, exponent: &str) -> InvalidAmount {
     let digits = exponent.trim_start_matches(['+', '-']);
     if mantissa.is_empty() || digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
@@ -151,13 +152,13 @@ fn exponent_fault(mantissa: &str, exponent: &str) -> InvalidAmount {
 impl std::ops::Neg for Micros {
     type Output = Self;
 
-    /// The limit is symmetric, so the result is a valid amount.
+    /// Returns the amount with the opposite sign. The limits are symmetric, so the result is always a valid amount.
     fn neg(self) -> Self {
         Self(-self.0)
     }
 }
 
-/// Human-readable, in cents and dollars.
+/// Formats the amount as human-readable text, in cents and dollars.
 impl fmt::Display for Micros {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} cents ({})", self.to_cents_text(), self.to_dollars_text())

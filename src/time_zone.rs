@@ -1,5 +1,5 @@
-//! Time zones of the IANA database. The system's database is used, because it is updated without a
-//! new version of this program, unless the bundled database is newer.
+//! Time zones of the IANA database. The database of the operating system is used, because it can be updated without a
+//! new version of this program. The bundled database is used only if it is newer.
 
 use std::{
     env,
@@ -15,7 +15,8 @@ use jiff::{
 };
 
 const SYSTEM: &str = "/usr/share/zoneinfo";
-/// Names in a database's folder that are not time zones. `right/` has rules with leap seconds.
+/// Names in the folder of a time zone database that are not time zones. The subfolder `right/` contains rules with leap
+/// seconds.
 const NOT_ZONES: [&str; 5] = ["posix/", "right/", "posixrules", "localtime", "Factory"];
 
 /// A time zone. Two names with the same rules are different time zones.
@@ -37,7 +38,8 @@ static RULES: LazyLock<Rules> = LazyLock::new(|| {
 });
 
 impl Rules {
-    /// The rules in the `TZDIR` folder, or else the newer of the system's and the bundled rules.
+    /// Reads the rules in the `TZDIR` folder if it is set. Otherwise, reads the newer of the system's and the bundled
+    /// rules.
     fn newest(tzdir: Option<&Path>, system: &Path) -> Self {
         if let Some(tzdir) = tzdir {
             if let Some(rules) = Self::of(tzdir) {
@@ -53,7 +55,7 @@ impl Rules {
         })
     }
 
-    /// The rules in a folder; `None` if it has no time zones.
+    /// Reads the rules in a folder; `None` if the folder contains no time zones.
     fn of(folder: &Path) -> Option<Self> {
         let database = TimeZoneDatabase::from_dir(folder).ok()?;
         database.get("Etc/UTC").ok()?;
@@ -63,7 +65,7 @@ impl Rules {
     }
 }
 
-/// The version of a folder's database, such as `2026f`, if it is known.
+/// Returns the version of the database in a folder, such as `2026f`, if it is known.
 fn version_in(folder: &Path) -> Option<String> {
     let read = |file: &str| std::fs::read_to_string(folder.join(file)).ok();
     let of_source =
@@ -75,12 +77,12 @@ fn version_in(folder: &Path) -> Option<String> {
     is_version.then(|| version.to_owned())
 }
 
-/// The version of the rules and their source.
+/// Returns the version of the rules and their source.
 pub fn version() -> &'static str {
     &RULES.version
 }
 
-/// The names of all time zones.
+/// Returns the names of all time zones.
 #[cfg(test)]
 fn names() -> impl Iterator<Item = String> {
     let names = RULES.database.available().map(|name| name.to_string());
@@ -92,12 +94,12 @@ fn is_zone(name: &str) -> bool {
 }
 
 impl TimeZone {
-    /// The time zone with this name. Upper and lower case must match the IANA database.
+    /// Returns the time zone with this name. Upper and lower case must be the same as in the IANA database.
     pub fn named(name: &str) -> Option<Self> {
         if !is_zone(name) {
             return None;
         }
-        // Some systems leave old names out.
+        // The databases of some systems do not contain old names.
         let rules = RULES.database.get(name).or_else(|_| RULES.bundled.get(name)).ok()?;
         let is_exact = rules.iana_name() == Some(name);
         is_exact.then(|| Self { name: name.into(), rules })
@@ -111,12 +113,12 @@ impl TimeZone {
         &self.name
     }
 
-    /// The offset from UTC in seconds.
+    /// Returns the offset from UTC in seconds.
     pub fn offset_at(&self, at: DateTime<Utc>) -> i32 {
         self.rules.to_offset(timestamp(at)).seconds()
     }
 
-    /// The next time at which the offset changes.
+    /// Returns the next time at which the offset changes.
     pub fn next_change(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let before = self.offset_at(after);
         // Some transitions change only the abbreviation, such as CST to EST.

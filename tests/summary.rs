@@ -1,9 +1,9 @@
-//! The last target of `cargo test --workspace`: prints again whether the PostgreSQL tests ran.
+//! The last target of `cargo test --workspace`. It prints again whether the PostgreSQL tests ran.
 
 use std::io::Write as _;
 
 fn main() {
-    // Test runners list the tests of each target.
+    // Test runners call each target with `--list` to list its tests.
     if std::env::args().any(|argument| argument == "--list") {
         return;
     }

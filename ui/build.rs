@@ -1,5 +1,5 @@
-//! Builds GraphiQL from `web` with npm, and generates a table of its files. An error never fails the
-//! build: the table then contains the reason instead. Nothing is written outside of `OUT_DIR`.
+//! Builds GraphiQL from `web` with npm, and generates a table of its files. An error never fails the build: the table
+//! then contains the reason for the error instead of the files. Nothing is written outside of `OUT_DIR`.
 
 use std::{
     env,
@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The files in `web` from which GraphiQL is built. Others are ignored.
+/// The files in `web` from which GraphiQL is built. Other files are ignored.
 const SOURCES: [&str; 10] = [
     "compress.mjs",
     "fetcher.js",
@@ -25,10 +25,11 @@ const SOURCES: [&str; 10] = [
     "vite.config.js",
 ];
 const INDEX: &str = "index.html";
-/// Maximum number of lines that are shown of a failed command's output.
+/// Maximum number of lines of a failed command's output that are shown.
 const DETAIL_LINES_MAX: usize = 10;
 
-/// Without the packages' install scripts, and with few retries if there is no registry.
+/// The arguments of `npm ci`. The install scripts of the packages are not run, and npm retries only a few times if it
+/// cannot reach the registry.
 const NPM_CI: [&str; 8] = [
     "ci",
     "--no-audit",
@@ -42,11 +43,11 @@ const NPM_CI: [&str; 8] = [
 const NPM_TIMEOUT: Duration = Duration::from_mins(5);
 const NPM_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Why GraphiQL is left out.
+/// The reason why GraphiQL is not included.
 struct NotBuilt {
-    /// For the page at `/graphiql`, so it contains nothing about the build machine.
+    /// The reason that the page at `/graphiql` shows. It contains nothing about the build machine.
     reason: &'static str,
-    /// For the output of the build.
+    /// The details that the output of the build shows.
     details: String,
 }
 
@@ -69,7 +70,7 @@ fn main() {
     fs::write(out.join("table.rs"), table).expect("OUT_DIR is writable");
 }
 
-/// Builds GraphiQL in `out`, and returns the source of the table of its files.
+/// Builds GraphiQL in `out`. Returns the source of a Rust table that includes the built files.
 fn build(out: &Path) -> Result<String, NotBuilt> {
     if env::var_os("TOLLGATE_UI").is_some_and(|ui| ui == "skip") {
         let reason = "the program was built with TOLLGATE_UI=skip";
@@ -86,7 +87,7 @@ fn build(out: &Path) -> Result<String, NotBuilt> {
     fs::rename(web.join("compressed"), &built).map_err(not_built(failed))?;
     let table = table(&built).map_err(not_built(failed))?;
 
-    // It has about 250 MB, which are no longer needed; an error does not matter.
+    // The folder has about 250 MB and is no longer needed. An error does not matter.
     let _ = fs::remove_dir_all(web);
     Ok(table)
 }
@@ -129,7 +130,7 @@ fn npm(web: &Path, arguments: &[&str], failed: &'static str) -> Result<(), NotBu
     match status {
         Some(status) if status.success() => return Ok(()),
         Some(_) => {}
-        // It may have just ended, which does not matter.
+        // Killing npm can fail because npm has just ended. This does not matter.
         None => drop(npm.kill()),
     }
     let output = fs::read_to_string(log).unwrap_or_default();
@@ -138,7 +139,7 @@ fn npm(web: &Path, arguments: &[&str], failed: &'static str) -> Result<(), NotBu
     Err(NotBuilt { reason: failed, details: last.join("\n") })
 }
 
-/// The source of a Rust table that includes every file.
+/// Returns the source of a Rust table that includes every file.
 fn table(built: &Path) -> io::Result<String> {
     let mut paths = Vec::new();
     list(built, "", &mut paths)?;
@@ -167,7 +168,7 @@ fn table(built: &Path) -> io::Result<String> {
     ))
 }
 
-/// Lists the files of a folder and its subfolders as URL paths.
+/// Lists the files in a folder and its subfolders as URL paths.
 fn list(folder: &Path, prefix: &str, paths: &mut Vec<String>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;

@@ -16,9 +16,9 @@ pub struct Model {
     #[sea_orm(column_type = "Text", nullable)]
     pub status_reason: Option<String>,
     pub status_changed_at: Option<DateTimeUtc>,
-    /// `None` means no limit, which is always the case for a main account.
+    /// `None` means no limit. A main account never has a limit.
     pub credit_limit_micros: Option<i64>,
-    /// Charges minus refunds. Always 0 for a main account, which has no total.
+    /// Charges minus refunds. Always 0 for a main account, because no total is kept for it.
     pub total_spent_micros: i64,
     #[sea_orm(column_type = "Text", nullable)]
     pub external_id: Option<String>,
@@ -26,27 +26,29 @@ pub struct Model {
     #[sea_orm(column_type = "Text", nullable)]
     pub metadata: Option<String>,
     pub team_balance_visible: bool,
-    /// The name, a line feed and the external id in lower case. `search` and the order by name use it,
-    /// so that both give the same result on every database.
+    /// The name, a line feed and the external id, all in lower case. The `search` filter and the
+    /// order by name use this column. The databases' own conversions to lower case are not used,
+    /// because they give different results.
     #[sea_orm(column_type = "Text")]
     pub search_text: String,
-    /// Quiet hours: the minutes of the day at which they begin and end in `quiet_time_zone` (an IANA
-    /// name). All three are set, or none.
+    /// The minutes of the day at which quiet hours begin and end, in the time zone
+    /// `quiet_time_zone` (an IANA name). Either all three fields are set or none of them is.
     pub quiet_from_minute: Option<i32>,
     pub quiet_to_minute: Option<i32>,
     #[sea_orm(column_type = "Text", nullable)]
     pub quiet_time_zone: Option<String>,
-    /// Set while a deactivation is still to be applied: waiting messages up to this id that were accepted
-    /// with a retired key must be canceled.
+    /// Set after a deactivation, until its messages have been canceled. Waiting messages with ids
+    /// up to this id must be canceled if they were accepted with a retired key.
     pub cancel_until: Option<Uuid>,
-    /// Incremented by each deactivation, which retires all existing keys.
+    /// Incremented by each deactivation. Keys that were created with a lower generation are
+    /// retired.
     pub key_generation: i64,
-    /// Set while a change to the quiet hours is still to be applied: messages after this id that were postponed by the
-    /// earlier quiet hours must be scheduled again.
+    /// Set after a change to the quiet hours, until all postponed messages have been checked.
+    /// Messages after this id that the earlier quiet hours postponed must be scheduled again.
     pub quiet_check_after: Option<Uuid>,
     /// Number of stored TEST messages.
     pub test_message_count: i64,
-    /// The sum of their `word_bytes`.
+    /// The total size of the stored TEST messages in bytes: the sum of their `word_bytes`.
     pub test_message_bytes: i64,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
@@ -55,7 +57,7 @@ pub struct Model {
 impl ActiveModelBehavior for ActiveModel {}
 
 impl Model {
-    /// A new, active account without a limit.
+    /// Creates an active account without a credit limit.
     pub fn new(id: Uuid, team_id: Uuid, is_sub_account: bool, created_at: DateTimeUtc) -> Self {
         Self {
             id,
@@ -102,13 +104,14 @@ crate::api_enum! {
 }
 
 impl Entity {
-    /// All accounts of a team, the main account among them.
+    /// Selects all accounts of a team, including the main account.
     pub fn of_team(team_id: Uuid) -> Select<Self> {
         Self::find().filter(Column::TeamId.eq(team_id))
     }
 
-    /// Whether a change to the account is still to be applied to its messages. The text matches the partial index
-    /// `account_backlog`, so that both databases use it.
+    /// Matches accounts with a change that is still to be applied to their messages. The SQL is
+    /// written as in the partial index `account_backlog`. Otherwise the databases would not use
+    /// that index.
     pub fn has_backlog() -> SimpleExpr {
         Expr::cust("(cancel_until IS NOT NULL OR quiet_check_after IS NOT NULL)")
     }

@@ -1,4 +1,5 @@
-//! Enums of the API, declared once: their names, values and doc comments are those of the schema.
+//! Enums of the API. Each is declared only once: the schema takes its name, its values and its
+//! descriptions from the Rust declaration.
 
 use strum::{EnumMessage, IntoEnumIterator};
 
@@ -6,13 +7,15 @@ use strum::{EnumMessage, IntoEnumIterator};
 pub trait ApiEnum:
     Copy + Eq + Send + Sync + IntoEnumIterator + EnumMessage + Into<&'static str> + 'static
 {
-    /// The name in Rust, or the name in the schema where they differ.
+    /// The name of the enum in the schema. It is the Rust name, unless the enum is declared `as`
+    /// another name.
     const NAME: &'static str;
     const DESCRIPTION: &'static str;
 }
 
-/// Declares enums of the API. Their values are written in capitals, as in the schema and the database. The schema has
-/// another name for an enum that is declared `as "OtherName"`.
+/// Declares enums of the API. In the schema and the database, a value such as `MainAccount` is
+/// written `MAIN_ACCOUNT`. An enum that is declared `as "OtherName"` has this other name in the
+/// schema.
 #[macro_export]
 macro_rules! api_enum {
     ($(

@@ -1,4 +1,5 @@
-//! An API key: its hash and details that help people recognize it, never the key itself.
+//! An API key. The row contains the hash of the key, and details by which people recognize the key.
+//! It never contains the key itself.
 
 use sea_orm::{entity::prelude::*, sea_query::SimpleExpr};
 
@@ -8,9 +9,9 @@ use sea_orm::{entity::prelude::*, sea_query::SimpleExpr};
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
-    /// `None` only for operator keys, which belong to no team.
+    /// The team of the key. `None` only for operator keys, because operators belong to no team.
     pub team_id: Option<Uuid>,
-    /// `None` only for operator keys.
+    /// The account of the key. `None` only for operator keys.
     pub account_id: Option<Uuid>,
     pub role: Role,
     #[sea_orm(column_type = "Text")]
@@ -24,13 +25,14 @@ pub struct Model {
     pub environment: Environment,
     pub created_at: DateTimeUtc,
     pub expires_at: Option<DateTimeUtc>,
-    /// Set when the key was rotated with a grace period: the key expires then, or at `expires_at` if
-    /// that is sooner.
+    /// The end of the grace period after a rotation; `None` if there was no rotation with a grace
+    /// period. The key expires at this time, or at `expires_at` if that is earlier.
     pub grace_ends_at: Option<DateTimeUtc>,
     pub revoked_at: Option<DateTimeUtc>,
     pub last_used_at: Option<DateTimeUtc>,
-    /// The account's `key_generation` when the key was created. If it is greater now, the key is retired,
-    /// and messages that were accepted with it and still wait are canceled.
+    /// The account's `key_generation` when the key was created. If the account's generation is
+    /// greater now, the key is retired, and waiting messages that were accepted with the key are
+    /// canceled.
     pub generation: i64,
 }
 
@@ -66,23 +68,23 @@ crate::api_enum! {
 }
 
 impl Entity {
-    /// The keys of one account, including revoked ones.
+    /// Selects the keys of one account, including revoked keys.
     pub fn owned_by(account_id: Uuid) -> Select<Self> {
         Self::find().filter(Column::AccountId.eq(account_id))
     }
 
-    /// Whether a key is not revoked. The text matches the partial index `api_key_not_revoked`, so that
-    /// both databases use it.
+    /// Matches keys that are not revoked. The SQL is written as in the partial index
+    /// `api_key_not_revoked`. Otherwise the databases would not use that index.
     pub fn is_not_revoked() -> SimpleExpr {
         Expr::cust("revoked_at IS NULL")
     }
 
-    /// The keys of all accounts of a team, including revoked ones.
+    /// Selects the keys of all accounts of a team, including revoked keys.
     pub fn of_team(team_id: Uuid) -> Select<Self> {
         Self::find().filter(Column::TeamId.eq(team_id))
     }
 
-    /// The keys of the server's operators.
+    /// Selects the keys of the server's operators.
     pub fn of_operators() -> Select<Self> {
         Self::find().filter(Column::TeamId.is_null())
     }

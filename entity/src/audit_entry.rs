@@ -1,5 +1,6 @@
-//! An entry of the audit log: a call that changed something, or refused calls. Append-only: the database
-//! refuses deletes, and every update except an increment of a refusal's count.
+//! An entry in the audit log. It records a call that changed something, or a number of equal
+//! refused calls. The table is append-only: the database refuses deletes, and the only update that
+//! it allows is to increment the count of refused calls.
 
 use sea_orm::{Iterable as _, entity::prelude::*};
 
@@ -9,21 +10,21 @@ use sea_orm::{Iterable as _, entity::prelude::*};
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
-    /// The team that the call concerned; `None` if it concerned no team, or the whole server.
+    /// The team that the call concerned; `None` if the call concerned no team or the whole server.
     pub team_id: Option<Uuid>,
-    /// The account that the call concerned; `None` if it concerned the team as a whole.
+    /// The account that the call concerned; `None` if the call concerned the team as a whole.
     pub account_id: Option<Uuid>,
     /// Whether the call concerned data that only the sub-account itself may see.
     pub is_private: bool,
     pub actor: AuditActor,
-    /// `None` only for the command line.
+    /// The key that made the call; `None` only for commands on the server's command line.
     pub key_id: Option<Uuid>,
     pub action: AuditAction,
     pub outcome: AuditOutcome,
     /// The error code of a refused call; `None` for other outcomes.
     #[sea_orm(column_type = "Text", nullable)]
     pub code: Option<String>,
-    /// The id of the object that the call changed, or would have changed.
+    /// The id of the object that the call changed or would have changed.
     pub target_id: Option<Uuid>,
     /// The previous values of the settings that changed: a JSON object as text.
     #[sea_orm(column_type = "Text", nullable)]
@@ -153,7 +154,8 @@ crate::api_enum! {
 }
 
 impl AuditAction {
-    /// The action of the mutation of this name; `None` for mutations that leave no entry.
+    /// Returns the action for the mutation with this name; `None` if the mutation is not recorded
+    /// in the audit log.
     pub fn of_mutation(name: &str) -> Option<Self> {
         Self::iter().find(|action| {
             let action: &str = action.into();
@@ -161,7 +163,8 @@ impl AuditAction {
         })
     }
 
-    /// Whether the action changes an account's own objects. The entries of a sub-account for such actions are private.
+    /// Returns whether the action changes objects that an account owns. If a sub-account performs
+    /// such an action, the entry is private.
     pub fn is_own_work(self) -> bool {
         match self {
             Self::CreateContact
@@ -207,22 +210,22 @@ impl AuditAction {
 }
 
 impl Entity {
-    /// The entries of a team, including private ones of its sub-accounts.
+    /// Selects the entries about a team, including private entries about its sub-accounts.
     pub fn of_team(team_id: Uuid) -> Select<Self> {
         Self::find().filter(Column::TeamId.eq(team_id))
     }
 
-    /// The entries of one account, including private ones.
+    /// Selects the entries about one account, including private entries.
     pub fn of_account(account_id: Uuid) -> Select<Self> {
         Self::find().filter(Column::AccountId.eq(account_id))
     }
 
-    /// The entries of one account that the main account of its team may see.
+    /// Selects those entries about one account that the main account of its team may see.
     pub fn seen_of_account(account_id: Uuid) -> Select<Self> {
         Self::of_account(account_id).filter(Column::IsPrivate.eq(false))
     }
 
-    /// The entries of a team that its main account may see.
+    /// Selects those entries about a team that its main account may see.
     pub fn seen_by_team(team_id: Uuid) -> Select<Self> {
         Self::of_team(team_id).filter(Column::IsPrivate.eq(false))
     }

@@ -12,7 +12,7 @@ pub struct Model {
     pub account_id: Uuid,
     #[sea_orm(column_type = "Text", nullable)]
     pub display_name: Option<String>,
-    /// A BCP 47 tag in canonical case.
+    /// The language as a BCP 47 tag in canonical case.
     #[sea_orm(column_type = "Text", nullable)]
     pub locale: Option<String>,
     /// A name in the IANA time zone database.
@@ -21,11 +21,13 @@ pub struct Model {
     /// A JSON object as text, because PostgreSQL's JSON types would change or refuse some numbers.
     #[sea_orm(column_type = "Text", nullable)]
     pub metadata: Option<String>,
-    /// The name and each address in lower case, one per line, for `search`.
+    /// The text that the `search` filter searches: the name and each address in lower case, one per
+    /// line.
     #[sea_orm(column_type = "Text")]
     pub search_text: String,
-    /// Set while a change in several steps is in progress: the other contact of a merge, or the contact's
-    /// own id for an erasure. Only a repeat of that call may then change the contact.
+    /// Set while an erasure or a merge is in progress. It is the contact's own id during an
+    /// erasure, and the id of the other contact during a merge. Until the erasure or merge is
+    /// complete, only a repeated call of it may change the contact.
     pub busy_with: Option<Uuid>,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
@@ -34,7 +36,7 @@ pub struct Model {
 impl ActiveModelBehavior for ActiveModel {}
 
 impl Entity {
-    /// The contacts of one account, in both environments.
+    /// Selects the contacts of one account. Both environments share the contacts.
     pub fn owned_by(account_id: Uuid) -> Select<Self> {
         Self::find().filter(Column::AccountId.eq(account_id))
     }

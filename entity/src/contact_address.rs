@@ -1,5 +1,5 @@
-//! An address of a contact. It belongs to one contact of an account. One of a contact's addresses per
-//! channel is the primary one.
+//! An address of a contact. Within an account, an address belongs to only one contact. On each
+//! channel, one of the contact's addresses is the primary address.
 
 use sea_orm::entity::prelude::*;
 
@@ -15,7 +15,7 @@ pub struct Model {
     pub account_id: Uuid,
     pub contact_id: Uuid,
     pub channel: Channel,
-    /// Normalized like a message's recipient.
+    /// The address, normalized like the recipient of a message.
     #[sea_orm(column_type = "Text")]
     pub address: String,
     #[sea_orm(column_type = "Text", nullable)]
@@ -26,7 +26,7 @@ pub struct Model {
 impl ActiveModelBehavior for ActiveModel {}
 
 impl Entity {
-    /// The addresses of all contacts of one account.
+    /// Selects the addresses of all contacts of one account.
     pub fn owned_by(account_id: Uuid) -> Select<Self> {
         Self::find().filter(Column::AccountId.eq(account_id))
     }

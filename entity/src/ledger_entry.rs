@@ -1,4 +1,5 @@
-//! An entry of the ledger: one change to a team's balance. Append-only: the database refuses updates and deletes.
+//! An entry in the ledger: one change to a team's balance. The table is append-only: the database
+//! refuses updates and deletes.
 
 use sea_orm::{entity::prelude::*, sea_query::SimpleExpr};
 
@@ -12,11 +13,12 @@ pub struct Model {
     /// The account that was charged or refunded; `None` for top-ups and adjustments.
     pub account_id: Option<Uuid>,
     pub message_id: Option<Uuid>,
-    /// The phone number and the month that a fee pays for; month 0 is the upfront fee.
+    /// For a fee, the phone number and the month that the fee pays for. Month 0 means the upfront
+    /// price.
     pub phone_number_id: Option<Uuid>,
     pub phone_number_month: Option<i32>,
     pub kind: LedgerKind,
-    /// The change to the balance; negative for charges.
+    /// The change to the balance; negative if the balance decreases.
     pub amount_micros: i64,
     pub balance_after_micros: i64,
     #[sea_orm(column_type = "Text", nullable)]
@@ -47,18 +49,19 @@ crate::api_enum! {
 }
 
 impl Entity {
-    /// The entries of a team.
+    /// Selects the entries of a team.
     pub fn of_team(team_id: Uuid) -> Select<Self> {
         Self::find().filter(Column::TeamId.eq(team_id))
     }
 
-    /// Whether an entry is not the charge of a message; most entries are. The text matches the partial
-    /// indexes, so that both databases use them.
+    /// Matches entries other than charges for messages. The SQL is written as in the partial
+    /// indexes. Otherwise the databases would not use those indexes. The indexes are small, because
+    /// most entries are charges.
     pub fn is_not_a_charge() -> SimpleExpr {
         Expr::cust("kind <> 'CHARGE'")
     }
 
-    /// The entries of one account.
+    /// Selects the entries of one account.
     pub fn owned_by(account_id: Uuid) -> Select<Self> {
         Self::find().filter(Column::AccountId.eq(account_id))
     }

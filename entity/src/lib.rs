@@ -1,6 +1,6 @@
-//! Tollgate's tables, one file each: the row, and the tenant filters with which queries begin. Amounts
-//! are `i64` micro-units (1 cent = 10,000) in columns whose name ends in `_micros`; times are UTC with
-//! millisecond precision; ids are `UUIDv7`.
+//! Tollgate's tables. Each file defines the row of one table, and the filters by account or team
+//! with which queries begin. Columns whose name ends in `_micros` contain amounts in micro-units (1
+//! cent is 10,000 micro-units). Times are in UTC with millisecond precision. Ids are `UUIDv7`.
 
 pub mod account;
 pub mod api_enum;

@@ -1,4 +1,5 @@
-//! A message, which is also its own delivery job, with a status, a due time and a lease.
+//! A message. The row is also the delivery job of the message: it contains the status, the due time
+//! and the lease.
 
 use sea_orm::{entity::prelude::*, sea_query::SimpleExpr};
 use serde::Deserialize;
@@ -17,25 +18,27 @@ pub struct Model {
     pub environment: Environment,
     pub channel: Channel,
     pub status: MessageStatus,
-    /// E.164, an e-mail address or a chat id, in normalized form. Empty after an erasure.
+    /// The normalized recipient: a phone number in E.164 format, an e-mail address or a chat id.
+    /// Empty after the recipient's data has been erased.
     #[sea_orm(column_type = "Text")]
     pub recipient: String,
-    /// The country of a phone number (ISO 3166-1 alpha-2); `None` for other recipients.
+    /// The country of the recipient's phone number (ISO 3166-1 alpha-2); `None` for other
+    /// recipients.
     #[sea_orm(column_type = "Text", nullable)]
     pub country: Option<String>,
     #[sea_orm(column_type = "Text", nullable)]
     pub subject: Option<String>,
-    /// Empty if an e-mail has only HTML, and after an erasure.
+    /// The text. Empty if an e-mail has only HTML, and after the recipient's data has been erased.
     #[sea_orm(column_type = "Text")]
     pub text: String,
     /// The HTML of an e-mail; `None` for other channels.
     #[sea_orm(column_type = "Text", nullable)]
     pub html: Option<String>,
-    /// The contact that the message was sent to; `None` if it was sent to an address, and after an
-    /// erasure.
+    /// The contact that the message was sent to. `None` if the message was sent to an address, and
+    /// after the recipient's data has been erased.
     pub contact_id: Option<Uuid>,
     pub segments: i32,
-    /// The charge; 0 in the TEST environment.
+    /// The amount charged for the message; 0 in the TEST environment.
     pub cost_micros: i64,
     pub refunded_at: Option<DateTimeUtc>,
     #[sea_orm(column_type = "Text", nullable)]
@@ -44,17 +47,17 @@ pub struct Model {
     pub error_message: Option<String>,
     #[sea_orm(column_type = "Text", nullable)]
     pub idempotency_key: Option<String>,
-    /// SHA-256 of the normalized input, which distinguishes a retry from another message with the same idempotency key.
-    /// Empty after an erasure.
+    /// SHA-256 of the normalized input. A call with the same idempotency key is a retry only if its
+    /// hash is the same. Empty after the recipient's data has been erased.
     pub input_hash: Vec<u8>,
     /// A JSON object as text, because PostgreSQL's JSON types would change or refuse some numbers.
     #[sea_orm(column_type = "Text", nullable)]
     pub metadata: Option<String>,
-    /// For a TEST message, the size in bytes of its content and metadata at acceptance. It counts
-    /// toward the account's storage limit for TEST messages until the message is deleted. 0 for a
-    /// LIVE message.
+    /// For a TEST message, the size in bytes of its content and metadata when it was accepted. This
+    /// size uses part of the account's storage for TEST messages until the message is deleted. 0
+    /// for a LIVE message.
     pub word_bytes: i32,
-    /// The sender of the message, which may have since been deleted.
+    /// The sender of the message. The sender may have been deleted in the meantime.
     pub sender_id: Option<Uuid>,
     /// The sender's identity when the message was accepted: a phone number in E.164, a mailbox or a
     /// bot's username, depending on the channel.
@@ -64,9 +67,11 @@ pub struct Model {
     pub send_at: Option<DateTimeUtc>,
     /// The message is not submitted to a carrier at or after this time.
     pub valid_until: Option<DateTimeUtc>,
-    /// When the worker must process the message next; during a lease, when the lease expires.
+    /// When the worker must process the message next. During a lease, this is when the lease
+    /// expires.
     pub due_at: Option<DateTimeUtc>,
-    /// Set while a worker has a lease on the message: only this worker may settle it.
+    /// The id of a worker's lease on the message; `None` if no worker has a lease. Only the worker
+    /// with the lease may settle the message.
     pub lease_id: Option<Uuid>,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
@@ -121,57 +126,61 @@ crate::api_enum! {
 }
 
 impl MessageStatus {
-    /// Whether few messages have this status for long: see [`Entity::has_rare_status`].
+    /// Returns whether few messages have this status at any time: see [`Entity::has_rare_status`].
     pub fn is_rare(self) -> bool {
         !matches!(self, Self::Queued | Self::Sending | Self::Sent | Self::Delivered)
     }
 }
 
 impl Model {
-    /// Whether the recipient was erased. Every other message has a recipient.
+    /// Returns whether the recipient's data was erased. Every other message has a recipient.
     pub fn is_erased(&self) -> bool {
         self.recipient.is_empty()
     }
 }
 
 impl Entity {
-    /// Whether a message is accepted and not settled, so that it may still be refunded. The text matches the partial
-    /// index `message_waiting`, so that both databases use it.
+    /// Matches messages that are accepted but not settled. Such messages may still be refunded. The
+    /// SQL is written as in the partial index `message_waiting`. Otherwise the databases would not
+    /// use that index.
     pub fn is_waiting() -> SimpleExpr {
         Expr::cust("status IN ('SCHEDULED', 'QUEUED', 'SENDING')")
     }
 
-    /// Whether a message is accepted and not claimed by a worker, so that it can still be canceled. The text matches
-    /// the partial index `message_of_sender_unclaimed`, so that both databases use it.
+    /// Matches messages that are accepted but not claimed by a worker. Such messages can still be
+    /// canceled. The SQL is written as in the partial index `message_of_sender_unclaimed`.
+    /// Otherwise the databases would not use that index.
     pub fn is_unclaimed() -> SimpleExpr {
         Expr::cust("status IN ('SCHEDULED', 'QUEUED')")
     }
 
-    /// Whether quiet hours postponed a message beyond its `sendAt`. The text matches the partial index
-    /// `message_put_off`, so that both databases use it.
+    /// Matches messages that quiet hours postponed beyond their `sendAt`. The SQL is written as in
+    /// the partial index `message_put_off`. Otherwise the databases would not use that index.
     pub fn is_put_off() -> SimpleExpr {
         Expr::cust("status = 'SCHEDULED' AND (send_at IS NULL OR send_at <> due_at)")
     }
 
-    /// Whether a message belongs to the TEST environment. The text matches the partial index `message_test_kept`, so
-    /// that both databases use it.
+    /// Matches messages in the TEST environment. The SQL is written as in the partial index
+    /// `message_test_kept`. Otherwise the databases would not use that index.
     pub fn is_test() -> SimpleExpr {
         Expr::cust("environment = 'TEST'")
     }
 
-    /// The time from which the retention period of a TEST message is counted. The text matches the index
-    /// `message_test_kept`.
+    /// Returns SQL for the time at which the retention period of a TEST message begins. The SQL is
+    /// written as in the index `message_test_kept`. Otherwise the databases would not use that
+    /// index.
     pub fn test_kept_since() -> SimpleExpr {
         Expr::cust("CASE WHEN send_at > created_at THEN send_at ELSE created_at END")
     }
 
-    /// Whether the status is not one that every message passes through. The text matches the partial index
-    /// `message_of_rare_status`, so that both databases use it.
+    /// Matches messages whose status is rare, unlike the statuses that every delivered message
+    /// passes through. The SQL is written as in the partial index `message_of_rare_status`.
+    /// Otherwise the databases would not use that index.
     pub fn has_rare_status() -> SimpleExpr {
         Expr::cust("status NOT IN ('QUEUED', 'SENDING', 'SENT', 'DELIVERED')")
     }
 
-    /// The messages of one account in one environment, which a key may see.
+    /// Selects the messages of one account in one environment. A key may see only these messages.
     pub fn owned_by(account_id: Uuid, environment: Environment) -> Select<Self> {
         Self::find()
             .filter(Column::AccountId.eq(account_id))

@@ -1,4 +1,4 @@
-//! An opt-out: an address that an account must not send to on a channel.
+//! An opt-out: an address to which an account must not send messages on a channel.
 
 use sea_orm::entity::prelude::*;
 
@@ -13,7 +13,7 @@ pub struct Model {
     pub team_id: Uuid,
     pub account_id: Uuid,
     pub channel: Channel,
-    /// Normalized like a message's recipient.
+    /// The address, normalized like the recipient of a message.
     #[sea_orm(column_type = "Text")]
     pub address: String,
     pub source: OptOutSource,
@@ -39,7 +39,7 @@ crate::api_enum! {
 }
 
 impl Entity {
-    /// The opt-outs of one account, in both environments.
+    /// Selects the opt-outs of one account. They apply to both environments.
     pub fn owned_by(account_id: Uuid) -> Select<Self> {
         Self::find().filter(Column::AccountId.eq(account_id))
     }

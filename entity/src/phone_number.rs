@@ -1,5 +1,5 @@
-//! A phone number that an account has, or had until it was released. It comes from the operator's
-//! inventory (`inventory_number`), and returns there when it is released.
+//! A phone number that an account has, or had until the number was released. The number comes from
+//! the operator's inventory (`inventory_number`) and returns to the inventory when it is released.
 
 use sea_orm::{entity::prelude::*, sea_query::SimpleExpr};
 
@@ -12,20 +12,21 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
     pub team_id: Uuid,
-    /// The account that has the number; a transfer within the team changes it.
+    /// The account that has the number. A transfer within the team changes this field.
     pub account_id: Uuid,
-    /// The account that bought it, to which the idempotency key belongs.
+    /// The account that bought the number. The idempotency key belongs to this account.
     pub buyer_id: Uuid,
-    /// E.164. Several rows can have the same number, but only one of them is not RELEASED.
+    /// The number in E.164 format. Several rows can have the same number, but at most one of these
+    /// rows is not RELEASED.
     #[sea_orm(column_type = "Text")]
     pub number: String,
-    /// ISO 3166-1 alpha-2.
+    /// The country code (ISO 3166-1 alpha-2).
     #[sea_orm(column_type = "Text")]
     pub country: String,
     pub number_type: PhoneNumberType,
     pub has_sms: bool,
     pub has_whatsapp: bool,
-    /// The name that its account gave it.
+    /// The name that the account gave to the number.
     #[sea_orm(column_type = "Text", nullable)]
     pub name: Option<String>,
     pub status: PhoneNumberStatus,
@@ -38,13 +39,13 @@ pub struct Model {
     pub renews_at: DateTimeUtc,
     /// When the last paid month was charged.
     pub charged_at: DateTimeUtc,
-    /// When the number was suspended because that month could not be paid.
+    /// When the number was suspended because the month from `renews_at` could not be paid.
     pub suspended_at: Option<DateTimeUtc>,
     pub released_at: Option<DateTimeUtc>,
     #[sea_orm(column_type = "Text", nullable)]
     pub idempotency_key: Option<String>,
-    /// SHA-256 of the normalized input, which distinguishes a retry from another purchase with the same idempotency
-    /// key.
+    /// SHA-256 of the normalized input. A purchase with the same idempotency key is a retry only if
+    /// its hash is the same.
     pub input_hash: Vec<u8>,
     /// When the number was bought.
     pub created_at: DateTimeUtc,
@@ -84,13 +85,13 @@ crate::api_enum! {
 }
 
 impl Model {
-    /// The channels that the number can be used on.
+    /// Returns the channels that the number can be used on.
     pub fn capabilities(&self) -> Vec<Channel> {
         capabilities(self.has_sms, self.has_whatsapp)
     }
 }
 
-/// The channels that these columns allow.
+/// Returns the channels that these two columns allow.
 pub fn capabilities(has_sms: bool, has_whatsapp: bool) -> Vec<Channel> {
     [(has_sms, Channel::Sms), (has_whatsapp, Channel::Whatsapp)]
         .into_iter()
@@ -99,17 +100,18 @@ pub fn capabilities(has_sms: bool, has_whatsapp: bool) -> Vec<Channel> {
 }
 
 impl Entity {
-    /// The numbers of one account, including released ones.
+    /// Selects the numbers of one account, including released numbers.
     pub fn owned_by(account_id: Uuid) -> Select<Self> {
         Self::find().filter(Column::AccountId.eq(account_id))
     }
 
-    /// The numbers of all accounts of a team, including released ones.
+    /// Selects the numbers of all accounts of a team, including released numbers.
     pub fn of_team(team_id: Uuid) -> Select<Self> {
         Self::find().filter(Column::TeamId.eq(team_id))
     }
 
-    /// Whether a number is not released. The text matches the partial indexes, so that both databases use them.
+    /// Matches numbers that are not released. The SQL is written as in the partial indexes.
+    /// Otherwise the databases would not use those indexes.
     pub fn is_held() -> SimpleExpr {
         Expr::cust("phone_number.status <> 'RELEASED'")
     }

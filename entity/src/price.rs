@@ -1,5 +1,5 @@
-//! The price of a message by channel and dial prefix. The longest matching prefix applies. All teams
-//! share the prices.
+//! The price of a message, by channel and dial prefix. The row with the longest matching prefix
+//! applies. All teams have the same prices.
 
 use sea_orm::entity::prelude::*;
 
@@ -11,10 +11,11 @@ use crate::message::Channel;
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub channel: Channel,
-    /// Leading digits of the phone number without `+`; empty matches every destination.
+    /// Leading digits of the phone number, without `+`. An empty prefix matches every destination.
     #[sea_orm(primary_key, auto_increment = false, column_type = "Text")]
     pub prefix: String,
-    /// ISO 3166-1 alpha-2. Informational: prices do not depend on it.
+    /// The country (ISO 3166-1 alpha-2). It is only informational: prices do not depend on the
+    /// country.
     #[sea_orm(column_type = "Text", nullable)]
     pub country: Option<String>,
     /// The price per segment for SMS, and per message for other channels.

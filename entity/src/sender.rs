@@ -1,4 +1,5 @@
-//! A sender of an account: the identities from which messages are sent, with a maximum of one per channel.
+//! A sender of an account: the identities from which messages are sent. A sender has at most one
+//! identity per channel.
 
 use sea_orm::entity::prelude::*;
 
@@ -12,20 +13,20 @@ pub struct Model {
     pub account_id: Uuid,
     #[sea_orm(column_type = "Text")]
     pub name: String,
-    /// Exactly one sender of an account is the default.
+    /// Whether this is the default sender. Exactly one sender of an account is the default sender.
     pub is_default: bool,
-    /// A number of the account. No two senders have the same number.
+    /// A phone number of the account. No other sender has the same number.
     pub phone_number_id: Option<Uuid>,
-    /// Normalized like a message's recipient.
+    /// The e-mail address, normalized like the recipient of a message.
     #[sea_orm(column_type = "Text", nullable)]
     pub email: Option<String>,
     /// The display name shown before the address in the From header.
     #[sea_orm(column_type = "Text", nullable)]
     pub email_name: Option<String>,
-    /// E.164.
+    /// The WhatsApp number in E.164 format.
     #[sea_orm(column_type = "Text", nullable)]
     pub whatsapp: Option<String>,
-    /// A bot's username with its `@`.
+    /// The username of a Telegram bot, including the `@`.
     #[sea_orm(column_type = "Text", nullable)]
     pub telegram: Option<String>,
     pub created_at: DateTimeUtc,
@@ -35,7 +36,7 @@ pub struct Model {
 impl ActiveModelBehavior for ActiveModel {}
 
 impl Entity {
-    /// The senders of one account, in both environments.
+    /// Selects the senders of one account. Both environments share the senders.
     pub fn owned_by(account_id: Uuid) -> Select<Self> {
         Self::find().filter(Column::AccountId.eq(account_id))
     }

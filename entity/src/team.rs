@@ -1,4 +1,4 @@
-//! A team: the tenant, and the owner of the one prepaid balance.
+//! A team: a tenant of the server. The accounts of a team share its prepaid balance.
 
 use sea_orm::entity::prelude::*;
 

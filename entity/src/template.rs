@@ -24,7 +24,7 @@ pub struct Model {
     pub whatsapp_text: Option<String>,
     #[sea_orm(column_type = "Text", nullable)]
     pub telegram_text: Option<String>,
-    /// The declared variables in their order: a JSON array as text.
+    /// The declared variables in the order of their declaration: a JSON array as text.
     #[sea_orm(column_type = "Text")]
     pub variables: String,
     pub created_at: DateTimeUtc,
@@ -34,7 +34,7 @@ pub struct Model {
 impl ActiveModelBehavior for ActiveModel {}
 
 impl Entity {
-    /// The templates of one account, in both environments.
+    /// Selects the templates of one account. Both environments share the templates.
     pub fn owned_by(account_id: Uuid) -> Select<Self> {
         Self::find().filter(Column::AccountId.eq(account_id))
     }

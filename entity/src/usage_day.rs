@@ -1,5 +1,5 @@
-//! Daily totals of an account's LIVE messages and of the fees of its phone numbers. They are updated in
-//! the same transaction as the messages and fees.
+//! Daily totals of an account's LIVE messages and phone number fees. The totals are updated in the
+//! same transaction as the messages and fees.
 
 use sea_orm::entity::prelude::*;
 
@@ -9,13 +9,14 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub account_id: Uuid,
-    /// The UTC day of the events counted here.
+    /// The UTC day of the counted events.
     #[sea_orm(primary_key, auto_increment = false)]
     pub day: Date,
-    /// The channel of the messages; empty for the fees of phone numbers.
+    /// The channel of the messages; empty for phone number fees.
     #[sea_orm(primary_key, auto_increment = false, column_type = "Text")]
     pub channel: String,
-    /// The country of the recipients or phone numbers (ISO 3166-1 alpha-2); empty if there is none.
+    /// The country of the recipients or phone numbers (ISO 3166-1 alpha-2); empty if they have no
+    /// country.
     #[sea_orm(primary_key, auto_increment = false, column_type = "Text")]
     pub country: String,
     pub team_id: Uuid,
@@ -31,7 +32,7 @@ pub struct Model {
 impl ActiveModelBehavior for ActiveModel {}
 
 impl Entity {
-    /// The totals of all accounts of a team.
+    /// Selects the totals of all accounts of a team.
     pub fn of_team(team_id: Uuid) -> Select<Self> {
         Self::find().filter(Column::TeamId.eq(team_id))
     }

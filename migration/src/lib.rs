@@ -1,5 +1,5 @@
-//! The database migrations, for `SQLite` and `PostgreSQL`. A migration never changes after its release, and therefore
-//! does not depend on the other crates of this repository.
+//! The database migrations for `SQLite` and `PostgreSQL`. A migration never changes after its release. Migrations
+//! therefore do not depend on the other crates of this repository.
 
 pub use sea_orm_migration::MigratorTrait;
 

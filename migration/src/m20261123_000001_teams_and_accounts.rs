@@ -1,5 +1,5 @@
-//! Teams with their balance, and accounts. A team has exactly one main account, which has no limit and no
-//! total. No balance is negative, and no amount is greater than 10^15 micro-units.
+//! Teams with their balance, and accounts. A team has exactly one main account. The main account has no credit limit
+//! and no total of its spending. A balance is never negative, and an amount is never greater than 10^15 micro-units.
 
 use crate::prelude::*;
 
@@ -17,7 +17,7 @@ impl MigrationTrait for Migration {
             .check("balance_micros BETWEEN 0 AND 1000000000000000")
             .create(manager)
             .await?;
-        // `search_text` is sorted by bytes on both databases, which is the default on SQLite.
+        // Both databases sort `search_text` by bytes. On SQLite this is the default.
         let mut search_text = column(Text, "search_text");
         search_text.not_null();
         if manager.get_database_backend() == DbBackend::Postgres {

@@ -1,4 +1,4 @@
-//! API keys, which are looked up by the hash of the key. Only operator keys have no team and account.
+//! API keys. A key is looked up by its hash. Only operator keys have no team and no account.
 
 use crate::prelude::*;
 

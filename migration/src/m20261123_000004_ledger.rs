@@ -1,5 +1,5 @@
-//! The ledger. Triggers make it append-only. A message has one charge and at most one refund; an
-//! idempotency key is unique per team.
+//! The ledger. Triggers make it append-only. A message has one charge and at most one refund. An idempotency key is
+//! unique per team.
 
 use crate::prelude::*;
 
@@ -17,7 +17,7 @@ impl MigrationTrait for Migration {
             .required(BigInteger, &["amount_micros", "balance_after_micros"])
             .optional(Text, &["idempotency_key", "note"])
             .required(Timestamp, &["created_at"])
-            // No foreign keys to team and account, for the same reason as in `message`.
+            // There are no foreign keys to team and account, for the same reason as in the table `message`.
             .references(&["message_id"], "message", &["id"])
             .check("balance_after_micros BETWEEN 0 AND 1000000000000000")
             .check("amount_micros BETWEEN -1000000000000000 AND 1000000000000000")

@@ -1,5 +1,5 @@
-//! Prices by channel and dial prefix, with a default list: round numbers in the range of carrier prices
-//! in 2026, to be replaced with `tollgate price import`.
+//! Prices by channel and dial prefix. The default list contains round numbers that are similar to the prices of
+//! carriers in 2026. Operators are expected to replace it with `tollgate price import`.
 
 use sea_orm_migration::sea_orm::prelude::ChronoDateTimeUtc;
 
@@ -8,7 +8,8 @@ use crate::prelude::*;
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
-/// Dial prefix, country, micro-units per SMS segment, micro-units per `WhatsApp` message.
+/// Prices by dial prefix. Each entry contains the dial prefix, the country, and the price in micro-units per SMS
+/// segment and per `WhatsApp` message.
 const BY_PREFIX: &[(&str, &str, i64, i64)] = &[
     ("1", "US", 8_300, 14_000),
     ("1242", "BS", 61_000, 74_000),
@@ -101,7 +102,8 @@ const BY_PREFIX: &[(&str, &str, i64, i64)] = &[
     ("977", "NP", 182_000, 73_000),
 ];
 
-/// Channels with one price for all destinations: 0.04 cents per e-mail, 0.1 cents per Telegram message.
+/// Prices of the channels that have one price for all destinations: 0.04 cents per e-mail, 0.1 cents per Telegram
+/// message.
 const EVERYWHERE: &[(&str, i64)] = &[("EMAIL", 400), ("TELEGRAM", 1_000)];
 
 const SEEDED_AT: &str = "2026-11-23T00:00:00+00:00";

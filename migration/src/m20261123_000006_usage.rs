@@ -1,4 +1,4 @@
-//! Daily totals of each account's LIVE messages, by channel and country.
+//! Daily totals for each account's LIVE messages, by channel and country.
 
 use crate::prelude::*;
 

@@ -1,6 +1,6 @@
-//! Contacts. An address belongs to one contact of an account, and a contact has at most one primary
-//! address per channel. The foreign keys of addresses and tags include the account, so that no row can
-//! refer to another account's contact.
+//! Contacts. Within an account, an address belongs to only one contact. A contact has at most one primary address per
+//! channel. The foreign keys of addresses and tags include the account, so that no row can refer to another account's
+//! contact.
 
 use crate::prelude::*;
 

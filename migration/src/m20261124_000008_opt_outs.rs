@@ -1,4 +1,4 @@
-//! Opt-outs, unique per account, channel and address. Every send looks for one by these columns.
+//! Opt-outs. They are unique per account, channel and address. Every send looks for an opt-out by these columns.
 
 use crate::prelude::*;
 

@@ -1,5 +1,5 @@
-//! Schedules: the earliest and latest time at which a message is sent, the statuses SCHEDULED and
-//! EXPIRED, and the quiet hours of accounts.
+//! Scheduled messages: the earliest and the latest time at which a message is sent, the statuses SCHEDULED and EXPIRED,
+//! and the quiet hours of accounts.
 
 use crate::prelude::*;
 
@@ -21,7 +21,8 @@ impl MigrationTrait for Migration {
             let is_minute = Expr::cust(format!("{name} BETWEEN 0 AND 1439"));
             add_column(manager, "account", column(Integer, name).check(is_minute)).await?;
         }
-        // The CHECK on all three columns is attached to the last one, which `down` drops first.
+        // The CHECK concerns all three columns. It is attached to the last column, because `down` drops that column
+        // first.
         let all_or_none = Expr::cust(
             "(quiet_time_zone IS NULL AND quiet_from_minute IS NULL AND quiet_to_minute IS NULL) \
              OR (quiet_time_zone IS NOT NULL AND quiet_from_minute IS NOT NULL \
@@ -35,7 +36,7 @@ impl MigrationTrait for Migration {
         let quiet_hours = ["quiet_time_zone", "quiet_to_minute", "quiet_from_minute"];
         drop_columns(manager, "account", &quiet_hours).await?;
         drop_columns(manager, "message", &["valid_until", "send_at"]).await?;
-        // The replacement statuses have the same effect on the ledger and the worker.
+        // The replacement statuses have the same effect on the ledger and on the worker.
         let replace =
             [("SCHEDULED", "QUEUED"), ("EXPIRED", "CANCELED")].map(|(status, instead)| {
                 format!("UPDATE message SET status = '{instead}' WHERE status = '{status}'")
@@ -46,13 +47,13 @@ impl MigrationTrait for Migration {
     }
 }
 
-/// Recreates the index of messages that may still be refunded.
+/// Recreates the index on messages that may still be refunded.
 async fn index_waiting(manager: &SchemaManager<'_>, is_waiting: &'static str) -> Result<(), DbErr> {
     drop_index(manager, "message", "message_waiting").await?;
     index("message_waiting", "message", &["team_id", "id"]).only(is_waiting).create(manager).await
 }
 
-/// Changes the statuses that the CHECK allows in addition to the original ones. Recreating the index afterwards makes
+/// Changes the statuses that the CHECK allows in addition to the original ones. Afterwards, recreating the index makes
 /// other connections to `SQLite` reload the schema.
 async fn change_statuses(manager: &SchemaManager<'_>, from: &str, to: &str) -> Result<(), DbErr> {
     if manager.get_database_backend() == DbBackend::Postgres {

@@ -1,12 +1,12 @@
-//! Phone numbers: the operator's inventory, and the numbers of accounts. One account at a time has a
-//! number. The ledger has one fee per number and month, so that no month is charged twice.
+//! Phone numbers: the operator's inventory, and the numbers of accounts. Only one account at a time can have a number.
+//! The ledger contains at most one fee per number and month, so that no month is charged twice.
 
 use crate::prelude::*;
 
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
-/// The checks of the columns that both tables have.
+/// The checks on the columns that both tables have.
 const CHECKS: [&str; 5] = [
     "number LIKE '+%'",
     "number_type IN ('LOCAL', 'NATIONAL', 'MOBILE', 'TOLL_FREE')",
@@ -15,7 +15,7 @@ const CHECKS: [&str; 5] = [
     "monthly_price_micros BETWEEN 0 AND 1000000000000000",
 ];
 
-/// Text that occurs once in the ledger's CHECK on `kind`. The new kind is inserted before it.
+/// Text that occurs exactly once in the ledger's CHECK on `kind`. The new kind is inserted before this text.
 const REFUND: &str = "OR (kind = 'REFUND'";
 const NUMBER_FEE: &str = "OR (kind = 'NUMBER_FEE' AND amount_micros < 0 AND message_id IS NULL \
                           AND account_id IS NOT NULL) ";
@@ -28,11 +28,11 @@ impl MigrationTrait for Migration {
         create_inventory(manager).await?;
         create_phone_numbers(manager).await?;
         change_ledger_kinds(manager, true).await?;
-        // The foreign key does not slow down the entries of messages, because their value is NULL.
+        // The foreign key does not slow down ledger entries for messages, because the column is NULL in them.
         let mut phone_number_id = column(Uuid, "phone_number_id");
         phone_number_id.extra("REFERENCES phone_number (id)");
         add_column(manager, "ledger_entry", &mut phone_number_id).await?;
-        // The CHECK on both columns is attached to the last one, which `down` drops first.
+        // The CHECK concerns both columns. It is attached to the last column, because `down` drops that column first.
         let both_or_none = Expr::cust(
             "(kind = 'NUMBER_FEE') = (phone_number_id IS NOT NULL) \
              AND (phone_number_id IS NULL) = (phone_number_month IS NULL) \
@@ -50,8 +50,7 @@ impl MigrationTrait for Migration {
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         drop_index(manager, "ledger_entry", ONCE_PER_MONTH).await?;
         drop_columns(manager, "ledger_entry", &["phone_number_month", "phone_number_id"]).await?;
-        // Fees become adjustments, because the older schema does not know their kind. Balances and totals do not
-        // change.
+        // Fees become adjustments, because the older schema has no kind for fees. Balances and totals do not change.
         let (off, on) = match manager.get_database_backend() {
             DbBackend::Postgres => (
                 "ALTER TABLE ledger_entry DISABLE TRIGGER ledger_entry_append_only",
@@ -124,7 +123,7 @@ async fn create_phone_numbers(manager: &SchemaManager<'_>) -> Result<(), DbErr> 
             .unique()
             .only("idempotency_key IS NOT NULL"),
         index("phone_number_of_account", "phone_number", &["account_id", "id"]).only(held),
-        // The queue of renewals, for all accounts.
+        // The queue of phone numbers to renew, for all accounts.
         index("phone_number_due", "phone_number", &["renews_at", "id"]).only(held),
     ] {
         index.create(manager).await?;
@@ -132,8 +131,8 @@ async fn create_phone_numbers(manager: &SchemaManager<'_>) -> Result<(), DbErr> 
     Ok(())
 }
 
-/// Allows or forbids phone number fees in the ledger. The next changes to the table make other connections to `SQLite`
-/// reload the schema.
+/// Allows or forbids phone number fees in the ledger. The changes to the table that follow make other connections to
+/// `SQLite` reload the schema.
 async fn change_ledger_kinds(manager: &SchemaManager<'_>, with_fees: bool) -> Result<(), DbErr> {
     let (without, with) = (REFUND.to_owned(), format!("{NUMBER_FEE}{REFUND}"));
     let (from, to) = if with_fees { (&without, &with) } else { (&with, &without) };

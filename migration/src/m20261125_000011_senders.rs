@@ -1,9 +1,9 @@
-//! Senders, and the sender's identity of each message. The index `sender_default` ensures that an account
-//! has at most one default sender.
+//! Senders, and the sender identity of each message. The index `sender_default` ensures that an account has at most one
+//! default sender.
 //!
-//! A message refers to its sender without a foreign key, which would cost a look-up per message. A
-//! message keeps the identity, so that its sender may be deleted. The deletion finds waiting messages
-//! with the index `message_of_sender_unclaimed`.
+//! A message refers to its sender without a foreign key, because a foreign key would cost a look-up per message. The
+//! identity is stored in the message, so the sender may be deleted. Before a sender is deleted, the index
+//! `message_of_sender_unclaimed` is used to find its waiting messages.
 
 use crate::prelude::*;
 

@@ -1,5 +1,5 @@
-//! Templates, and the HTML and the contact of a message. A message refers to its contact without a
-//! foreign key: an erasure removes the reference, and a foreign key costs a look-up per message.
+//! Templates, and two new columns of messages: HTML and contact. A message refers to its contact without a foreign key.
+//! An erasure removes the reference, and a foreign key would cost a look-up per message.
 
 use crate::prelude::*;
 
@@ -11,7 +11,7 @@ impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         add_column(manager, "message", &mut column(Text, "html")).await?;
         add_column(manager, "message", &mut column(Uuid, "contact_id")).await?;
-        // This index contains only messages that were sent to a contact.
+        // This index contains only messages that have been sent to a contact.
         let of_contact = index("message_of_contact", "message", &["account_id", "contact_id"]);
         of_contact.only("contact_id IS NOT NULL").create(manager).await?;
         table("template")

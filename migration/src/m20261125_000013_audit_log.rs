@@ -1,5 +1,5 @@
-//! The audit log. Triggers make it append-only. The action has no CHECK, so that a new action needs no
-//! migration.
+//! The audit log. Triggers make it append-only. The column `action` has no CHECK, so that new actions can be added
+//! without a migration.
 
 use crate::prelude::*;
 
@@ -11,7 +11,7 @@ impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         table("audit_entry")
             .id()
-            // No foreign keys: on PostgreSQL an insert would wait for the lock of the team.
+            // There are no foreign keys, because on PostgreSQL they would make an insert wait for the team's lock.
             .optional(Uuid, &["team_id", "account_id"])
             .required(Boolean, &["is_private"])
             .required(Text, &["actor"])

@@ -1,5 +1,5 @@
-//! Restricts the index of the ledger's idempotency keys to entries that have one. Charges, the most
-//! frequent entries, have none.
+//! Restricts the index on the ledger's idempotency keys to entries that have such a key. Charges are the most frequent
+//! entries, and have none.
 
 use crate::prelude::*;
 

@@ -1,14 +1,14 @@
-//! Counts the stored TEST messages of an account and their bytes, and indexes TEST messages by the
-//! beginning of their retention. Existing messages count with 0 bytes, so that no row is rewritten; they
-//! are deleted soon.
+//! Counts the stored TEST messages of an account and their bytes. Indexes TEST messages by the time at which their
+//! retention begins. Existing messages are counted with 0 bytes, so that no row has to be rewritten. They will be
+//! deleted soon anyway.
 
 use crate::prelude::*;
 
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
-/// The index with which the worker finds TEST messages to delete, of all accounts. It is small, because it does not
-/// contain LIVE messages.
+/// The index with which the worker finds the TEST messages to delete, for all accounts. It is small, because it does
+/// not contain LIVE messages.
 const INDEX: &str = "CREATE INDEX message_test_kept ON message \
      ((CASE WHEN send_at > created_at THEN send_at ELSE created_at END)) WHERE environment = 'TEST'";
 

@@ -1,7 +1,7 @@
-//! Fair delivery between accounts, and changes to accounts that are applied to their messages in steps.
+//! Fair delivery between accounts, and account changes that are applied to the account's messages in several steps.
 //!
-//! The index of due messages begins with the environment, the status and the team instead of the time, so
-//! that the worker finds the accounts with due messages without reading each account's backlog.
+//! The index on due messages now begins with the environment, the status and the team instead of the time. The worker
+//! can therefore find the accounts that have due messages without reading the backlog of each account.
 
 use sea_orm_migration::sea_orm::Statement;
 
@@ -19,13 +19,13 @@ impl MigrationTrait for Migration {
         for name in ["message_due", "message_waiting", "message_of_sender_unclaimed"] {
             drop_index(manager, "message", name).await?;
         }
-        // The worker's queue, for all teams. It stays small, because settled messages leave it.
+        // The queue of the worker, for all teams. The index stays small, because settled messages are removed from it.
         let turns = ["environment", "status", "team_id", "account_id", "due_at"];
         let turns = index("message_turns", "message", &turns);
         turns.only("due_at IS NOT NULL").create(manager).await?;
         waiting(&["team_id", "account_id", "id"]).create(manager).await?;
         of_sender(&["account_id", "sender_id", "sent_from"]).create(manager).await?;
-        // Few messages have a `validUntil`, and few are postponed by quiet hours.
+        // The index is small, because few messages have a `validUntil` and few are postponed by quiet hours.
         let expiring = ["account_id", "environment", "status", "valid_until"];
         index("message_expiring", "message", &expiring)
             .only("valid_until IS NOT NULL AND status IN ('SCHEDULED', 'QUEUED')")
@@ -42,7 +42,8 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        // Earlier versions of the program would never cancel and refund these messages.
+        // Earlier versions of the program would never cancel and refund these messages, so the migration cannot be
+        // reverted while there are any.
         let pending = "SELECT id FROM account WHERE cancel_until IS NOT NULL LIMIT 1";
         let pending = Statement::from_string(manager.get_database_backend(), pending);
         if manager.get_connection().query_one_raw(pending).await?.is_some() {

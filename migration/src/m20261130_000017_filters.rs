@@ -1,5 +1,5 @@
-//! Indexes for the filters and orders of lists. A send updates only one of them, `message_to_recipient`:
-//! the others do not contain ordinary messages and charges.
+//! Indexes for filtering and ordering lists. A send updates only one of these indexes, `message_to_recipient`. The
+//! others do not contain ordinary messages or charges.
 
 use crate::prelude::*;
 

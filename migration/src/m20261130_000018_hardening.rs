@@ -1,12 +1,12 @@
 //! Four changes:
 //!
-//! - An entry of the audit log represents all refused calls of a key with the same action and code within
-//!   a minute. Its `count` may grow; nothing else of an entry changes. An index contains the entries that
-//!   a main account may see of one account.
-//! - A phone number records when its last month was charged; the next charge follows at least a day later.
-//! - An opt-out of an e-mail address is stored in a form that all spellings of the mailbox share. Of
-//!   several opt-outs of a mailbox one is kept: the oldest, if they differ only in case.
-//! - Messages with an erased recipient lose the hash of their input, which could reveal the recipient.
+//! - An audit log entry represents all refused calls that have the same key, action and code and are made
+//!   within one minute. The `count` of an entry may grow, but nothing else in an entry changes. A new index contains
+//!   the entries that a main account may see for one account.
+//! - A phone number records when its last month was charged. The next charge follows at least one day later.
+//! - An opt-out for an e-mail address is stored in a form that is the same for all spellings of the mailbox. If a
+//!   mailbox has several opt-outs, only one is kept. If they differ only in case, it is the oldest.
+//! - Messages whose recipient was erased lose the hash of their input, because the hash could reveal the recipient.
 
 use sea_orm_migration::sea_orm::{Statement, prelude::Uuid};
 use unicode_normalization::UnicodeNormalization as _;
@@ -16,7 +16,7 @@ use crate::prelude::*;
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
-/// The columns of an entry that never change: all except `count`.
+/// The columns of an audit log entry that never change. These are all columns except `count`.
 const FIXED: [&str; 14] = [
     "id",
     "team_id",
@@ -114,8 +114,8 @@ impl MigrationTrait for Migration {
     }
 }
 
-/// Normalizes the case of all addresses with two statements, and addresses with quotes or non-ASCII characters one by
-/// one.
+/// Normalizes the addresses with quotes or non-ASCII characters one by one, and then the case of all addresses with two
+/// statements.
 async fn fold_opt_outs(db: &SchemaManagerConnection<'_>, backend: DbBackend) -> Result<(), DbErr> {
     let bytes = match backend {
         DbBackend::Postgres => "octet_length(address)",
@@ -152,8 +152,8 @@ async fn fold_opt_outs(db: &SchemaManagerConnection<'_>, backend: DbBackend) -> 
     Ok(())
 }
 
-/// Stores an opt-out in the form that all spellings of its mailbox share, or deletes it if there is
-/// already one in that form.
+/// Stores an opt-out in the form that is the same for all spellings of its mailbox. If an opt-out in that form already
+/// exists, deletes this one.
 async fn fold(
     db: &SchemaManagerConnection<'_>,
     backend: DbBackend,
@@ -176,7 +176,7 @@ async fn fold(
     Ok(())
 }
 
-/// The form that all spellings of a mailbox share, as of this migration.
+/// Returns the form that is the same for all spellings of a mailbox, as defined at the time of this migration.
 fn identity(address: &str) -> String {
     let Some((local, domain)) = address.rsplit_once('@') else { return address.to_owned() };
     let quoted = local.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));

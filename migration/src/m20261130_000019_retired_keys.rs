@@ -1,6 +1,6 @@
-//! A key records whether its account was deactivated after the key was created. Waiting messages that were
-//! accepted with such a key are canceled. Messages that were accepted after a reactivation are not, even
-//! if clocks differ.
+//! Adds a column that records whether a key's account was deactivated after the key had been created. Waiting messages
+//! that were accepted with such a key are canceled. Messages that were accepted after a reactivation are not canceled,
+//! even if the clocks of several machines differ.
 
 use crate::prelude::*;
 
@@ -11,8 +11,8 @@ pub struct Migration;
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         add_is_retired(manager).await?;
-        // Keys of accounts whose deactivation is still being applied. A key that was created after the deactivation has
-        // a greater id than the newest message of that time, and is not retired.
+        // Retires keys of accounts whose deactivation is still being applied. A key that was created after the
+        // deactivation has a greater id than the newest message from that time, so the key is not retired.
         let retire = "UPDATE api_key SET is_retired = TRUE WHERE revoked_at IS NOT NULL AND EXISTS ( \
                       SELECT 1 FROM account a WHERE a.id = api_key.account_id AND a.cancel_until >= api_key.id)";
         run(manager, &[retire]).await

@@ -1,6 +1,6 @@
-//! An account counts its deactivations, and a key stores the count at the time of its creation: keys of an earlier
-//! generation are retired. A deactivation therefore updates no keys that were revoked before. An index contains the
-//! keys of an account that are not revoked.
+//! An account counts its deactivations, and a key stores this count at the time of its creation. A key is retired if
+//! its count is lower than that of the account. A deactivation therefore does not have to update keys that were revoked
+//! earlier. A new index contains the keys of an account that have not been revoked.
 
 use crate::{m20261130_000019_retired_keys::add_is_retired, prelude::*};
 

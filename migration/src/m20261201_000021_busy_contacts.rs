@@ -1,5 +1,5 @@
-//! A contact records that it is being erased or merged. These changes have several steps, between which other changes
-//! to the contact are refused.
+//! A contact records that it is being erased or merged. Erasing and merging have several steps. Between these steps,
+//! other changes to the contact are refused.
 
 use crate::prelude::*;
 

@@ -1,4 +1,4 @@
-//! A team counts its sub-accounts, so that their limit is checked without reading them.
+//! A team counts its sub-accounts, so that the limit on their number can be checked without reading them.
 
 use crate::prelude::*;
 

@@ -1,6 +1,6 @@
-//! Converts the e-mail addresses of contacts and messages to a canonical form, without unnecessary quotation marks and
-//! with the domain in ASCII (IDNA). If a contact of the account already has the canonical address, the other spelling
-//! stays unchanged.
+//! Converts the e-mail addresses of contacts and messages to a canonical form. In this form, there are no unnecessary
+//! quotation marks and the domain is in ASCII (IDNA). If a contact of the account already has the canonical address, an
+//! address with another spelling is not changed.
 
 use sea_orm_migration::sea_orm::{Statement, prelude::Uuid};
 use unicode_normalization::UnicodeNormalization as _;
@@ -24,7 +24,7 @@ impl MigrationTrait for Migration {
                           (SELECT 1 FROM contact_address AS o WHERE o.channel = 'EMAIL' AND o.address = $1 \
                            AND o.account_id = contact_address.account_id)";
             db.execute_raw(Statement::from_sql_and_values(backend, update, values)).await?;
-            // A search finds the contact by both spellings.
+            // Both spellings are searchable, so that a search with either of them finds the contact.
             let line = format!("\n{}", address.canonical.to_lowercase());
             let update = "UPDATE contact SET search_text = search_text || $1 WHERE id = \
                           (SELECT contact_id FROM contact_address WHERE id = $2)";
@@ -40,7 +40,7 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, _: &SchemaManager) -> Result<(), DbErr> {
-        // Earlier versions accept the canonical form.
+        // Nothing has to be reverted, because earlier versions accept the canonical form.
         Ok(())
     }
 }
@@ -51,8 +51,8 @@ struct Odd {
     canonical: String,
 }
 
-/// The e-mail addresses of a table that are not in canonical form. Only addresses with quotes or non-ASCII characters
-/// can differ: domains are stored in lower case.
+/// Returns the e-mail addresses in a table that are not in canonical form. Only addresses with quotes or non-ASCII
+/// characters are checked. All others are canonical, because domains are stored in lower case.
 async fn odd_addresses(
     db: &SchemaManagerConnection<'_>,
     backend: DbBackend,
@@ -84,7 +84,8 @@ async fn odd_addresses(
     }
 }
 
-/// The canonical form of an address, as of this migration; `None` if its domain is not valid.
+/// Returns the canonical form of an address, as defined at the time of this migration. Returns `None` if the domain is
+/// not valid.
 fn canonical(address: &str) -> Option<String> {
     let (local, domain) = address.rsplit_once('@')?;
     let domain = idna::domain_to_ascii(domain).ok()?;

@@ -1,4 +1,4 @@
-//! Helpers that all migrations share. Changes here must not affect the SQL of released migrations.
+//! Helpers that all migrations share. Changes to this file must not affect the SQL of released migrations.
 
 use std::iter::repeat;
 
@@ -48,7 +48,7 @@ impl NewTable {
         self
     }
 
-    /// Sets a primary key of several columns.
+    /// Sets a primary key that consists of several columns.
     pub fn primary_key(mut self, columns: &[&'static str]) -> Self {
         self.statement.primary_key(&mut with_columns(Index::create(), columns));
         self
@@ -112,7 +112,7 @@ fn with_columns(mut index: IndexCreateStatement, columns: &[&'static str]) -> In
     index
 }
 
-/// The definition of a column that may be null.
+/// Defines a column that may be null.
 pub fn column(of_type: ColumnType, name: &'static str) -> ColumnDef {
     ColumnDef::new_with_type(name, of_type)
 }
@@ -125,7 +125,7 @@ pub async fn add_column(
     manager.alter_table(Table::alter().table(table).add_column(column).to_owned()).await
 }
 
-/// Drops columns of a table, one after the other.
+/// Drops columns of a table one after the other.
 pub async fn drop_columns(
     manager: &SchemaManager<'_>,
     table: &'static str,
@@ -190,7 +190,7 @@ pub async fn drop_append_only(
     manager: &SchemaManager<'_>,
     table: &'static str,
 ) -> Result<(), DbErr> {
-    // SQLite deletes a table's rows before it drops the table, which the trigger would refuse.
+    // SQLite deletes a table's rows before it drops the table. The trigger would refuse this.
     if manager.get_database_backend() == DbBackend::Sqlite {
         let triggers =
             ["update", "delete"].map(|change| format!("DROP TRIGGER {table}_no_{change}"));
@@ -205,10 +205,10 @@ pub async fn drop_append_only(
 
 /// Replaces a part of a table's definition on `SQLite`.
 ///
-/// `SQLite` cannot alter a CHECK, and a table that others refer to cannot be rebuilt, because foreign keys
-/// cannot be disabled inside a transaction. The definition is therefore edited in `sqlite_schema`, as
-/// `SQLite`'s manual describes for changes that keep the rows valid (`lang_altertable`, section 7).
-/// Other connections reload the schema only after another change, such as that of an index.
+/// `SQLite` cannot alter a CHECK. A table that others refer to cannot be rebuilt either, because foreign keys cannot be
+/// disabled inside a transaction. The definition is therefore edited in `sqlite_schema`, as `SQLite`'s manual describes
+/// for changes that keep the rows valid (`lang_altertable`, section 7). Other connections reload the schema only after
+/// another schema change, such as recreating an index.
 pub async fn edit_definition(
     manager: &SchemaManager<'_>,
     table: &str,

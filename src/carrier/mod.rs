@@ -1,4 +1,4 @@
-//! Carriers, which deliver messages to recipients. This version has only the sandbox, which delivers to nobody.
+//! Carriers deliver messages to recipients. The only carrier in this version is the sandbox, which delivers to nobody.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -16,7 +16,7 @@ use sandbox::Sandbox;
 /// Why a carrier did not accept a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SendError {
-    /// The carrier rejected the message permanently: it becomes FAILED and is refunded.
+    /// The carrier rejected the message permanently. The message becomes FAILED and is refunded.
     Rejected { code: String, text: String },
     /// The carrier did not respond. The message may have been delivered, so it is neither sent again nor refunded.
     Unknown { code: String, text: String },
@@ -45,8 +45,8 @@ pub trait Carrier: Send + Sync {
     /// Polls the delivery report of a submitted message.
     async fn report(&self, message: &message::Model) -> Report;
 
-    /// Whether submitting the same message twice delivers it only once. If not, a message whose submission was
-    /// interrupted becomes UNKNOWN.
+    /// Returns whether a message is delivered only once if it is submitted twice. If this is false, a message whose
+    /// submission was interrupted becomes UNKNOWN.
     fn may_repeat(&self) -> bool;
 }
 
@@ -58,24 +58,25 @@ pub struct Carriers {
 }
 
 impl Carriers {
-    /// No carrier for LIVE messages: they are refused with `CHANNEL_UNAVAILABLE`.
+    /// Creates a set without carriers for LIVE messages. LIVE messages are then refused with `CHANNEL_UNAVAILABLE`.
     pub fn none() -> Self {
         Self { live: HashMap::new(), sandbox: Arc::new(Sandbox) }
     }
 
-    /// The same carrier for the LIVE messages of every channel.
+    /// Creates a set in which the same carrier delivers the LIVE messages of every channel.
     pub fn all(carrier: &Arc<dyn Carrier>) -> Self {
         let channels = [Channel::Sms, Channel::Email, Channel::Whatsapp, Channel::Telegram];
         let live = channels.into_iter().map(|channel| (channel, Arc::clone(carrier))).collect();
         Self { live, sandbox: Arc::new(Sandbox) }
     }
 
-    /// Whether LIVE messages can be sent on this channel.
+    /// Returns whether LIVE messages can be sent on this channel.
     pub fn has(&self, channel: Channel) -> bool {
         self.live.contains_key(&channel)
     }
 
-    /// The carrier for this message; `None` if the server was restarted without it after the message was accepted.
+    /// Returns the carrier for this message. `None` if the message was accepted before the server was restarted without
+    /// the carrier.
     pub fn of(&self, message: &message::Model) -> Option<&Arc<dyn Carrier>> {
         match message.environment {
             Environment::Test => Some(&self.sandbox),

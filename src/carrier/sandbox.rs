@@ -1,5 +1,5 @@
-//! The sandbox carrier: accepts every message, delivers to nobody and reports the message as delivered. Test recipients
-//! simulate failures.
+//! The sandbox carrier. It accepts every message, delivers to nobody, and reports the message as delivered. Test
+//! recipients simulate failures.
 
 use async_trait::async_trait;
 use entity::message;
@@ -37,7 +37,7 @@ impl Carrier for Sandbox {
         }
     }
 
-    /// The sandbox delivers to nobody, so it cannot deliver a message twice.
+    /// Returns true: the sandbox delivers to nobody, so it cannot deliver a message twice.
     fn may_repeat(&self) -> bool {
         true
     }

@@ -1,5 +1,4 @@
-//! Test recipients, which simulate failures in the sandbox and with TEST keys. They are documented in
-//! docs/guide/sandbox.md.
+//! Test recipients simulate failures in the sandbox and with TEST keys. They are documented in docs/guide/sandbox.md.
 //!
 //! | phone number or chat id | e-mail | outcome |
 //! | --- | --- | --- |
@@ -9,7 +8,7 @@
 //! | `+15005550004` | `credit-limit@…` | TEST keys: refused with `CREDIT_LIMIT_REACHED` |
 //! | `+15005550005` | `balance@…` | TEST keys: refused with `INSUFFICIENT_BALANCE` |
 //!
-//! A Telegram chat id is one of these numbers without `+`.
+//! For Telegram, the chat id is one of the phone numbers without `+`.
 
 /// The outcome that a test recipient simulates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +20,7 @@ pub enum TestRecipient {
     Balance,
 }
 
-/// The outcome that this recipient simulates; `None` for an ordinary recipient.
+/// Returns the outcome that this recipient simulates; `None` for an ordinary recipient.
 pub fn test_recipient(recipient: &str) -> Option<TestRecipient> {
     let name = match recipient.split_once('@') {
         Some((local_part, _)) => local_part,

@@ -1,4 +1,4 @@
-//! The database of a command: its URL, its checks before it is opened, and its migration.
+//! The database that a command uses: its URL, the checks before it is opened, and its migration.
 
 use std::{
     path::{Path, PathBuf},
@@ -21,7 +21,7 @@ const DEFAULT_DATABASE: &str = "sqlite://tollgate.db?mode=rwc";
 const HOW_TO_FIND_IT: &str = "run this command in the server's folder, or set --database-url";
 pub(super) const NOT_CURRENT: &str =
     "the database's schema is not current; run `tollgate migrate` with the same database URL first";
-/// Log target for the database in use, which `--verbose` enables.
+/// Log target of the event that shows which database is used. The option `--verbose` enables it.
 pub const DATABASE_LOG_TARGET: &str = "tollgate::database";
 
 #[derive(Args, Clone)]
@@ -57,12 +57,12 @@ impl DatabaseArgs {
         Ok(url.trim().to_owned())
     }
 
-    /// Opens the database, and creates a missing `SQLite` file.
+    /// Opens the database. A missing `SQLite` file is created.
     pub(super) async fn connect(&self) -> anyhow::Result<Db> {
         connect(&self.url()?, self.database_connections).await
     }
 
-    /// Opens a database that must exist.
+    /// Opens the database, which must exist.
     pub(super) async fn connect_existing(&self) -> anyhow::Result<Db> {
         let url = self.url()?;
         if let Some(file) = db::sqlite_path(&url).filter(|file| !file.exists()) {
@@ -78,18 +78,19 @@ impl DatabaseArgs {
         Ok(db)
     }
 
-    /// The app of a command whose database must exist. `SQLite` is migrated if necessary; PostgreSQL must be current.
+    /// Returns the app for a command whose database must exist. `SQLite` is migrated if necessary. On PostgreSQL, the
+    /// schema must be current.
     pub(super) async fn app(&self) -> anyhow::Result<Arc<App>> {
         app_of(self.connect_existing().await?).await
     }
 
-    /// Like [`Self::app`], for a command that may create the database.
+    /// Returns the app like [`Self::app`], for a command that may create the database.
     pub(super) async fn new_app(&self) -> anyhow::Result<Arc<App>> {
         app_of(self.connect().await?).await
     }
 
-    /// The arguments with which a suggested command uses the same database; empty for the default one. PostgreSQL URLs
-    /// may contain a password and are not printed.
+    /// Returns the arguments with which a suggested command uses the same database. They are empty for the default
+    /// database. PostgreSQL URLs may contain a password and are not printed.
     pub(super) fn as_arguments(&self) -> String {
         match (&self.database_url, &self.database_url_file) {
             (Some(url), _) if url.starts_with("sqlite:") => format!(" --database-url '{url}'"),
@@ -102,7 +103,7 @@ impl DatabaseArgs {
 
 /// Adds advice to an error if the database login lacks a privilege.
 pub(super) fn explain_missing_right(error: anyhow::Error) -> anyhow::Error {
-    // Only the outermost error: commands add their own advice as context.
+    // Only the outermost error is checked, because commands add their own advice as context.
     let first = error.chain().next();
     let of_database = match first.and_then(|error| error.downcast_ref()) {
         Some(Fault::Database(error)) => Some(error),
@@ -117,8 +118,9 @@ pub(super) fn explain_missing_right(error: anyhow::Error) -> anyhow::Error {
     }
 }
 
-/// Rejects an `SQLite` file that belongs to another program, so that it is never migrated. Also rejects a file without
-/// tables, unless `may_be_empty`. Runs before the file is opened for use, because opening it modifies it.
+/// Rejects an `SQLite` file that belongs to another program, so that such a file is never migrated. Also rejects a file
+/// without tables, unless `may_be_empty` is true. This check runs before the file is opened for use, because opening
+/// the file would modify it.
 async fn check_tables(url: &str, may_be_empty: bool) -> anyhow::Result<()> {
     let Some(file) = db::sqlite_path(url).filter(|file| file.exists()) else { return Ok(()) };
     let file = full_path(&file);
@@ -147,7 +149,7 @@ async fn app_of(db: Db) -> anyhow::Result<Arc<App>> {
     Ok(App::new(db, Arc::new(SystemClock), Carriers::none()).0)
 }
 
-/// The database as messages show it: the full path of a file, or the URL without its password.
+/// Returns the database as messages show it: the full path of a file, or the URL without its password.
 pub(super) fn display_name(url: &str) -> String {
     if let Some(file) = db::sqlite_path(url) {
         return full_path(&file).display().to_string();
@@ -181,7 +183,7 @@ pub(super) fn check_url(url: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Opens a database, and creates a missing `SQLite` file if the URL has `mode=rwc`.
+/// Opens a database. A missing `SQLite` file is created if the URL has `mode=rwc`.
 pub(super) async fn connect(url: &str, connections: u32) -> anyhow::Result<Db> {
     connect_to(url, connections, true).await
 }
@@ -203,7 +205,7 @@ pub(super) async fn open(
     }
     let opened = Db::connect_with(url, connections, row_security).await;
     let db = opened.map_err(|error| {
-        // The error for a malformed URL contains the URL, and so the password.
+        // The error for a malformed URL contains the URL, which may contain the password.
         let error = error.to_string().replace(url, "(the URL)");
         anyhow::anyhow!("the database {} cannot be opened: {error}", display_name(url))
     })?;

@@ -1,4 +1,4 @@
-//! `tollgate demo`: creates the example data of the guide through real operations, and serves it.
+//! `tollgate demo`: creates the example data for the guide through real operations, and serves the data.
 
 use std::{
     fs::{DirBuilder, Permissions},
@@ -43,22 +43,22 @@ mod client;
 
 const OTHER_DATA: &str = "this database was not created by the demo; choose an empty folder with \
                           --data, or serve it with `tollgate serve`";
-/// The data folder is accessible to its owner only, whatever the umask is.
+/// Mode of the data folder. Only its owner can access it, whatever the umask is.
 const PRIVATE_FOLDER: u32 = 0o700;
 const TEAM_NAME: &str = "Acme";
 const KEY_NAME: &str = "Demo";
-/// So high that a few messages sent by hand reach a credit limit.
+/// The price of an SMS. It is high enough that a few messages sent by hand reach a credit limit.
 const SMS_PRICE: Micros = Micros::from_cents(500);
-/// The phone number of Client ABC. Its monthly fee is the price of one message.
+/// The phone number of Client ABC. Its monthly fee equals the price of one message.
 const NUMBER: &str = "+12025550149";
 const NUMBER_FEE: Micros = Micros::from_cents(500);
-/// The number of Client ABC, and numbers that are available.
+/// The phone number of Client ABC, and other phone numbers that are for sale.
 const INVENTORY: &str = "number,country,type,capabilities,upfront_cents,monthly_cents\n\
                      +12025550149,US,LOCAL,SMS,0,500\n\
                      +12025550150,US,LOCAL,SMS,100,200\n\
                      +12025550151,US,LOCAL,SMS WHATSAPP,100,300\n\
                      +18005550152,US,TOLL_FREE,SMS,0,500\n";
-/// The team's balance after the example is built.
+/// The team's balance in cents after the example has been created.
 const BALANCE_CENTS: i32 = 50_000;
 
 /// A sub-account of the example.
@@ -71,7 +71,8 @@ pub struct Client {
     pub credit_limit: Option<Micros>,
 }
 
-/// The spending of these sub-accounts: $45 of $100, of which $5 for the number; $120 of $200; $30 without a limit.
+/// The sub-accounts of the example. They have spent $45 of $100, including a $5 fee for the phone number; $120 of $200;
+/// and $30 without a limit.
 pub const CLIENTS: [Client; 3] = [
     Client {
         name: "Client ABC",
@@ -129,7 +130,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
              machine only"
         );
     }
-    // Dropped when the server stops, which deletes the folder.
+    // The folder is deleted when this value is dropped, that is, when the server stops.
     let mut temporary = None;
     let url = match (&args.database_url, &args.data) {
         (Some(url), _) => url.clone(),
@@ -192,8 +193,8 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     Box::pin(serve::serve_until_stopped(listener, app, settings, key_uses)).await
 }
 
-/// Builds the example in an empty database, or creates new keys for an existing example; other data is refused.
-/// Returns whether the example was built now.
+/// Creates the example in an empty database, or creates new keys for an example that already exists. A database with
+/// other data is refused. Returns whether the example was created by this call.
 pub async fn build_or_resume(app: &App) -> anyhow::Result<(DemoKeys, bool)> {
     let operator = OperatorCaller::on_the_command_line();
     let two = PageArgs { first: Some(2), ..PageArgs::default() };
@@ -257,7 +258,7 @@ async fn build(app: &App, operator: &OperatorCaller) -> anyhow::Result<DemoKeys>
     Ok(DemoKeys { operator: operator_key(app, operator).await?, main: main_key, clients })
 }
 
-/// Creates new keys, and then revokes the demo's earlier ones.
+/// Creates new keys, and then revokes the keys that the demo created earlier.
 async fn renew_keys(
     app: &App,
     operator: &OperatorCaller,
@@ -310,7 +311,7 @@ async fn operator_key(app: &App, operator: &OperatorCaller) -> anyhow::Result<St
     Ok(key.reveal().to_owned())
 }
 
-/// The label of a client's key. The amounts are known only for a new example.
+/// Returns the label for a client's key. The amounts are known only if the example is new.
 fn label(client: &Client, spent: &str, is_new: bool) -> String {
     let name = format!("sub-account {}", client.name);
     if is_new { format!("{name} ({spent})") } else { name }

@@ -1,4 +1,4 @@
-//! The HTTP arguments of `serve` and `demo`: addresses, rate limits, trusted proxies, CORS and stop words.
+//! The HTTP arguments for `serve` and `demo`: addresses, rate limits, trusted proxies, CORS and stop words.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _};
 
@@ -15,7 +15,8 @@ use crate::{
 };
 
 const METRICS_LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9_090);
-/// Length of the accept queue. It is long enough that a burst of clients does not have to retry its SYN packets.
+/// Length of the queue of connections that have not been accepted yet. It is long enough that the clients in a burst do
+/// not have to retry their SYN packets.
 const BACKLOG: u32 = 4_096;
 
 #[derive(Args)]
@@ -76,7 +77,8 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     }
     let found = (host, port).to_socket_addrs();
     let found: Vec<_> = found.map_err(|error| format!("{EXPECTED}: {error}"))?.collect();
-    // localhost often has an IPv6 and an IPv4 address, and many clients use 127.0.0.1.
+    // `localhost` often has an IPv6 and an IPv4 address. The IPv4 address is preferred, because many clients use
+    // 127.0.0.1.
     let preferred = found.iter().find(|address| address.is_ipv4()).or(found.first());
     preferred.copied().ok_or_else(|| EXPECTED.to_owned())
 }
@@ -92,7 +94,7 @@ fn stop_word(text: &str) -> Result<String, String> {
     Ok(word)
 }
 
-/// Parses a network, or an address as a network of one address.
+/// Parses a network. A single address is parsed as a network with one address.
 fn network(text: &str) -> Result<IpNet, String> {
     let text = text.trim();
     text.parse()
@@ -100,8 +102,8 @@ fn network(text: &str) -> Result<IpNet, String> {
         .map_err(|_| "expected networks or addresses, such as 10.0.0.0/8,192.0.2.1".to_owned())
 }
 
-/// Parses an origin as browsers send it: scheme, host and a port that is not the default. Any other spelling would
-/// never match.
+/// Parses an origin in the form in which browsers send it: a scheme, a host, and the port unless it is the default
+/// port. An origin in any other form is refused, because it would never match.
 fn origin(text: &str) -> Result<HeaderValue, String> {
     const EXPECTED: &str = "expected an origin such as https://app.example.com";
     if text.contains('*') {
@@ -142,7 +144,8 @@ impl HttpArgs {
         }
     }
 
-    /// Binds the metrics listener; `None` if it is off. The default port may be in use, an explicit one must be free.
+    /// Binds the metrics listener. Returns `None` if the metrics are off or if the default port is already in use. A
+    /// port that was specified explicitly must be free.
     pub async fn bind_metrics(&self) -> anyhow::Result<Option<TcpListener>> {
         let (address, is_explicit) = match self.metrics_listen {
             Some(MetricsAddress::Off) => return Ok(None),
@@ -181,7 +184,8 @@ pub struct ListenArgs {
 }
 
 impl ListenArgs {
-    /// Binds the API listener. Called first, so that a port that is in use is reported before anything is changed.
+    /// Binds the API listener. This is done first, so that a port that is already in use is reported before anything is
+    /// changed.
     pub fn bind(&self) -> anyhow::Result<TcpListener> {
         let bound = || {
             let socket = match self.listen {

@@ -1,4 +1,4 @@
-//! `tollgate key`: API keys of operators and of main accounts.
+//! `tollgate key`: API keys for operators and for main accounts.
 
 use std::process::ExitCode;
 
@@ -74,7 +74,7 @@ pub struct OwnerArgs {
 }
 
 impl OwnerArgs {
-    /// `None` for the operators.
+    /// Returns the team's id, or `None` for the operators.
     fn team_id(&self) -> anyhow::Result<Option<Uuid>> {
         self.team.as_deref().map(parse_team_id).transpose()
     }
@@ -113,7 +113,7 @@ pub async fn run(command: KeyCommand) -> anyhow::Result<ExitCode> {
             let team_id = owner.team_id()?;
             let keys = api_key_list::list_for_operator(&app, &operator, team_id).await?;
             if keys.is_empty() && team_id.is_some() {
-                // Every existing team has a first key, even if it is revoked.
+                // Every existing team has at least its first key, even if that key has been revoked.
                 bail!(TEAM_NOT_FOUND);
             }
             let now = app.clock.now();

@@ -113,7 +113,7 @@ enum Command {
     Reconcile(ReconcileArgs),
 }
 
-/// Reads a CSV file that contains a list. The error lists all problems of the file.
+/// Reads a CSV file that contains a list. The error lists all problems in the file.
 fn read_list<R>(
     file: &Path,
     name: &str,
@@ -169,7 +169,7 @@ impl Cli {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let code = self.run_command().await.map_err(database::explain_missing_right)?;
         match output::failure() {
-            // The reader, such as head, has closed the pipe; no message is needed.
+            // The reader of the output, such as `head`, has closed the pipe. No message is needed.
             Some(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::from(2)),
             Some(error) => bail!("standard output cannot be written: {error}"),
             None => Ok(code),
@@ -282,8 +282,8 @@ fn explain<C>(failure: Failure<C>) -> anyhow::Error {
     }
 }
 
-/// The result of a command. A refusal is also recorded in the audit log. `team_id` is the team that the command's
-/// arguments name.
+/// Returns the result of a command. If the command was refused, this is also recorded in the audit log. `team_id` is
+/// the team in the command's arguments.
 async fn record_refusal<T, C: Copy + Into<&'static str>>(
     app: &App,
     action: AuditAction,
@@ -296,7 +296,7 @@ async fn record_refusal<T, C: Copy + Into<&'static str>>(
     result.map_err(explain)
 }
 
-/// Enters a refused command in the audit log.
+/// Adds an entry for a refused command to the audit log.
 async fn enter_refusal(
     app: &App,
     action: AuditAction,
@@ -307,7 +307,7 @@ async fn enter_refusal(
     Ok(refused_call::enter_refusal(app, by, action, code, target).await?)
 }
 
-/// Parses a switch from the environment. Empty means off.
+/// Parses a switch from the environment. An empty value means off.
 fn switch(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "" | "0" | "false" | "no" | "off" => Ok(false),
@@ -326,7 +326,7 @@ fn parse_team_id(text: &str) -> anyhow::Result<Uuid> {
     parse_id(text, "tollgate team list")
 }
 
-/// Replaces the message of the refusal `not_found` by one for the command line.
+/// Replaces the message of the refusal `not_found` with a message for the command line.
 fn explain_team_not_found<C: PartialEq>(failure: Failure<C>, not_found: &C) -> Failure<C> {
     match failure {
         Failure::Refused(mut refusal) if refusal.code == *not_found => {

@@ -1,5 +1,5 @@
-//! Prints the results of commands. If standard output is closed or full, the command still runs to its end, and then
-//! reports the failure.
+//! Prints the results of commands. If standard output is closed or full, the command is still executed completely, and
+//! the failure is reported at the end.
 
 use std::{
     fmt,
@@ -7,10 +7,10 @@ use std::{
     sync::OnceLock,
 };
 
-/// The first error when writing to standard output.
+/// The first error that occurred when writing to standard output.
 static FAILURE: OnceLock<io::Error> = OnceLock::new();
 
-/// Prints a line of a result.
+/// Prints a line of the result.
 macro_rules! print_line {
     ($($line:tt)*) => {
         $crate::cli::output::write_line(format_args!($($line)*))
@@ -24,7 +24,7 @@ pub fn write_line(line: fmt::Arguments<'_>) {
     }
 }
 
-/// Why the output is incomplete; `None` if it is complete.
+/// Returns why the output is incomplete, or `None` if it is complete.
 pub fn failure() -> Option<&'static io::Error> {
     FAILURE.get()
 }

@@ -1,5 +1,5 @@
 //! Logs panics as log events instead of text on standard error, so that JSON logs contain only JSON. Clients might
-//! cause a panic repeatedly, so only a few per second are logged; the others are counted.
+//! cause a panic repeatedly. Therefore only a few panics per second are logged, and the others are counted.
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -10,7 +10,7 @@ use std::{
 
 use governor::{Quota, RateLimiter};
 
-/// Number of panics that are logged at once, and per second after that.
+/// Number of panics that are logged in a burst, and the number per second that are logged after the burst.
 const LOGGED_PER_SECOND: NonZeroU32 = NonZeroU32::new(5).expect("not zero");
 
 /// Installs the panic hook.
@@ -25,7 +25,7 @@ pub fn log_panics() {
         let not_logged = not_logged.swap(0, Ordering::Relaxed);
         let location = panic.location().map(ToString::to_string);
         let payload = panic.payload_as_str();
-        // Captured only if RUST_BACKTRACE is set.
+        // The backtrace is captured only if `RUST_BACKTRACE` is set.
         let backtrace = Backtrace::capture();
         let backtrace = (backtrace.status() == BacktraceStatus::Captured)
             .then(|| tracing::field::display(backtrace));

@@ -1,4 +1,4 @@
-//! `tollgate serve`: the API and the worker in one process.
+//! `tollgate serve`: runs the API and the worker in one process.
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
@@ -108,7 +108,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     Box::pin(serve_until_stopped(listener, app, settings, key_uses)).await
 }
 
-/// Warns about database files that other users may access, such as copies or files of earlier versions.
+/// Warns about database files that other users may access, such as copies or files that an earlier version created.
 pub fn warn_of_exposed_files(url: &str) {
     for file in exposed(url) {
         let file = file.display();
@@ -118,7 +118,8 @@ pub fn warn_of_exposed_files(url: &str) {
     }
 }
 
-/// Reopens the database with row security, which is set up first if `may_set_up`.
+/// Opens the database again, with row security. If row security has not been set up, sets it up first if `may_set_up`
+/// is true, and fails otherwise.
 async fn secured(db: Db, url: &str, connections: u32, may_set_up: bool) -> anyhow::Result<Db> {
     let missing = match db.backend() {
         DbBackend::Postgres => row_security::missing(&db.read).await?,
@@ -134,7 +135,7 @@ async fn secured(db: Db, url: &str, connections: u32, may_set_up: bool) -> anyho
     }
     db.close().await?;
     let db = open(url, connections, RowSecurity::On).await?;
-    // Fails now instead of at the first request.
+    // Checks that row security works, so that a failure occurs now instead of at the first request.
     let nobody = Scope::Account { team_id: Uuid::nil(), account_id: Uuid::nil() };
     let reading = db.read.within(nobody).execute_unprepared("SELECT 1").await;
     reading.context(
@@ -144,7 +145,7 @@ async fn secured(db: Db, url: &str, connections: u32, may_set_up: bool) -> anyho
     Ok(db)
 }
 
-/// Serves and delivers until SIGTERM or SIGINT, and then finishes the work in progress.
+/// Runs the API and the worker until SIGTERM or SIGINT, and then finishes the work in progress.
 pub async fn serve_until_stopped(
     listener: TcpListener,
     app: Arc<App>,
@@ -165,7 +166,7 @@ pub async fn serve_until_stopped(
 
     tokio::select! {
         () = http::serve(listener, Arc::clone(&app), settings, stop) => {}
-        // A server that accepts messages without delivering them should be restarted.
+        // The process ends, because a server that accepts messages without delivering them should be restarted.
         _ = &mut working => bail!("the worker failed"),
     }
     let finish = async {
@@ -177,7 +178,7 @@ pub async fn serve_until_stopped(
     };
     tokio::select! {
         finished = finish => finished?,
-        // As after a crash: everything that was acknowledged is on disk.
+        // Stopping early is safe, because everything that was acknowledged is on disk, as it is after a crash.
         _ = &mut late => tracing::warn!("Stopping before all work in progress has finished"),
     }
     tracing::info!("Stopped");

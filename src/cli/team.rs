@@ -64,7 +64,7 @@ pub enum TeamCommand {
     },
 }
 
-/// Parses an amount, so that an invalid one is refused before a team is created.
+/// Parses an amount. The argument is parsed early, so that an invalid amount is refused before a team is created.
 fn cents(text: &str) -> Result<Micros, String> {
     let amount = Micros::from_cents_text(text).map_err(|error| error.to_string())?;
     if !amount.is_whole_cents() || text.contains('.') {
@@ -77,7 +77,8 @@ fn cents(text: &str) -> Result<Micros, String> {
     }
 }
 
-/// The error for an amount with a decimal point: it is probably meant in dollars, and would add only a hundredth.
+/// Returns the error for an amount with a decimal point. Such an amount is probably meant in dollars, and would add
+/// only a hundredth of the intended amount.
 fn whole_cents(text: &str) -> String {
     const EXPECTED: &str = "expected whole cents, without a decimal point";
     let hundredfold = format!("{text}e2");

@@ -79,7 +79,7 @@ pub async fn run(command: UsageCommand) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Puts a quotation mark before text that a spreadsheet would execute as a formula.
+/// Puts an apostrophe before text that a spreadsheet would execute as a formula.
 fn cell(text: &str) -> String {
     if text.starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text.to_owned() }
 }

@@ -1,4 +1,4 @@
-//! Backup of an `SQLite` database while it is in use.
+//! Backs up an `SQLite` database while it is in use.
 
 use std::{
     fs, io,
@@ -16,7 +16,7 @@ use super::{
     options::sqlite_options,
 };
 
-/// Why no backup was made.
+/// The reason why no backup was made.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     #[error("only SQLite databases are copied by this command; use pg_dump for PostgreSQL")]
@@ -33,8 +33,8 @@ pub enum BackupError {
     Database(#[from] DbErr),
 }
 
-/// Writes a consistent copy of the `SQLite` database to a new file that only its owner can read.
-/// If copying fails, no file is left behind.
+/// Writes a consistent copy of the `SQLite` database to a new file that only the file's owner can read. If copying
+/// fails, no file is left behind.
 pub(super) async fn back_up(url: &str, path: &Path) -> Result<(), BackupError> {
     let io_error = |error: io::Error| match error.kind() {
         io::ErrorKind::AlreadyExists => BackupError::Exists(path.to_owned()),
@@ -43,13 +43,13 @@ pub(super) async fn back_up(url: &str, path: &Path) -> Result<(), BackupError> {
     if path.symlink_metadata().is_ok() {
         return Err(BackupError::Exists(path.to_owned()));
     }
-    // SQLite could read a relative name as a URL or as a database in memory.
+    // The path is made absolute because SQLite could read a relative name as a URL or as a database in memory.
     let absolute = std::path::absolute(path).map_err(io_error)?;
     let folder = absolute.parent().ok_or_else(|| BackupError::Exists(path.to_owned()))?;
     if !folder.is_dir() {
         return Err(BackupError::NoFolder(folder.to_owned()));
     }
-    // The temporary file is private, and is removed unless it is renamed at the end.
+    // The temporary file is private. It is removed unless it is renamed at the end.
     let mut partial = tempfile::Builder::new();
     partial.prefix("tollgate-backup-").suffix(".partial");
     let partial = partial.tempfile_in(folder).map_err(io_error)?;

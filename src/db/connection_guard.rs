@@ -1,5 +1,5 @@
-//! A guard that returns its connection to the pool or closes it. A connection that is dropped in the
-//! middle of a statement, because its request ended or an error occurred, is closed.
+//! A guard that returns its connection to the pool or closes it. If the guard is dropped in the middle of a statement,
+//! because the request ended or an error occurred, the connection is closed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,10 +14,10 @@ use super::{
     read_budget::ReadBudget,
 };
 
-/// Closes the connection when it is dropped, unless it was released before.
+/// Closes the connection when the guard is dropped, unless the connection has been released.
 pub(super) struct ConnectionGuard(Option<Acquired>);
 
-/// A connection in use, with the slot that is released when its use ends.
+/// A connection in use, and the slot that is released when the connection is no longer used.
 pub(super) struct Acquired {
     pub connection: PooledConnection,
     pub slot: Slot,
@@ -36,15 +36,15 @@ impl ConnectionGuard {
         self.0.as_mut().map(|acquired| &mut acquired.connection).ok_or(closed)
     }
 
-    /// Returns the connection to the pool; no statement may be running on it.
+    /// Returns the connection to the pool. No statement may be running on the connection.
     pub fn release(&mut self) {
         if let Some(acquired) = self.0.take() {
             acquired.end(true);
         }
     }
 
-    /// Returns the connection to the pool, or closes it if the result of its statement says that it
-    /// cannot be used again.
+    /// Returns the connection to the pool, or closes it if the result of the statement shows that the connection cannot
+    /// be used again.
     pub fn release_after<T>(mut self, done: Result<T, sqlx::Error>) -> Result<T, DbErr> {
         if done.as_ref().err().is_none_or(is_reusable_after) {
             self.release();
@@ -79,7 +79,8 @@ impl Acquired {
         } else {
             connection.close();
         }
-        // Released after the connection, so that the next holder of the slot finds it in the pool.
+        // The slot is released after the connection, so that the next holder of the slot finds the connection in the
+        // pool.
         drop(slot);
         if let Some(budget) = budget {
             budget.charge(charged);
@@ -87,9 +88,9 @@ impl Acquired {
     }
 }
 
-/// Whether the connection can be used after this error: the database refused a statement and did not
-/// end the session. It ends sessions by an operator's command or its own shutdown (class 57P) and by
-/// a timeout of idle transactions (25P03).
+/// Returns whether the connection can be used after this error. It can if the database refused a statement but did not
+/// end the session. PostgreSQL ends a session on an operator's command or during its own shutdown (class 57P), and
+/// after the timeout for idle transactions (25P03).
 fn is_reusable_after(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(refused) = error else { return false };
     refused.code().is_none_or(|code| !code.starts_with("57P") && code != "25P03")

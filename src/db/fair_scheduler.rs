@@ -1,8 +1,9 @@
-//! Shares connections and similar slots fairly between teams. A pool serves its waiters in order, so
-//! one busy team could fill its queue; callers therefore wait for a slot of their team first, and
-//! only then for a connection.
+//! Shares connections and other limited resources fairly between teams. A pool serves its waiters in order, so one busy
+//! team could fill the pool's queue. Callers therefore first wait for a slot of their team, and only then for a
+//! connection.
 //!
-//! A read that holds a connection must not wait for a second one: it could be waiting for its own connection.
+//! A read that occupies a connection must not wait for a second connection. Otherwise it could be waiting for the
+//! connection that it occupies itself.
 
 use std::{
     collections::HashMap,
@@ -14,15 +15,15 @@ use uuid::Uuid;
 
 use super::{read_budget::ReadBudget, row_security::Scope};
 
-/// Connections of the write pool that requests leave to the worker on `PostgreSQL`.
+/// Number of connections in the write pool on `PostgreSQL` that requests leave to the worker.
 pub const WORKER_CONNECTIONS: usize = 2;
-/// From this number of known holders on, holders without a slot are removed.
+/// Minimum number of known holders at which holders without a slot are removed.
 const SWEEP_FROM: usize = 64;
 
 /// A holder of slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Holder {
-    /// All operators, as one holder.
+    /// All operators together are one holder.
     Operators,
     Team(Uuid),
 }
@@ -36,10 +37,10 @@ impl From<Scope> for Holder {
     }
 }
 
-/// Gives slots to teams, with a limit per team.
+/// Assigns slots to teams, with a limit for each team.
 pub struct FairScheduler {
     holder_max: usize,
-    /// The slots of all holders in total, if their number is limited.
+    /// The slots of all holders in total; `None` if their number is not limited.
     total: Option<Arc<Semaphore>>,
     known: Mutex<Known>,
 }
@@ -49,35 +50,35 @@ struct Known {
     sweep_at: usize,
 }
 
-/// One or more slots of a holder, and if needed a slot of the request or of the total. Dropping this
-/// releases them.
+/// One or more slots of a holder and, if needed, a slot of the request or of the total. The slots are released when
+/// this value is dropped.
 #[derive(Default)]
 pub struct Slot(
     #[expect(dead_code, reason = "held until it is dropped")] [Option<OwnedSemaphorePermit>; 2],
 );
 
 impl FairScheduler {
-    /// Each holder may have half of the slots, and at least one.
+    /// Creates a scheduler in which each holder may have half of the slots, but at least one.
     pub fn new(slots: usize) -> Self {
         let holder_max = slots.div_ceil(2).max(1);
         let known = Known { holders: HashMap::new(), sweep_at: SWEEP_FROM };
         Self { holder_max, total: None, known: Mutex::new(known) }
     }
 
-    /// For a pool that requests share with the worker: requests leave [`WORKER_CONNECTIONS`] to the
-    /// worker but may always use one, and each holder may have half of the remaining slots.
+    /// Creates a scheduler for a pool that requests share with the worker. Requests leave [`WORKER_CONNECTIONS`] to the
+    /// worker, but they may always use one connection. Each holder may have half of the remaining slots.
     pub fn shared_with_worker(connections: usize) -> Self {
         Self::with_total(connections.saturating_sub(WORKER_CONNECTIONS))
     }
 
-    /// There are `total` slots. Each holder may have half of them, but at least one.
+    /// Creates a scheduler with `total` slots, of which each holder may have half, but at least one.
     pub fn with_total(total: usize) -> Self {
         let total = total.clamp(1, Semaphore::MAX_PERMITS);
         let holder_max = (total / 2).max(1);
         Self { holder_max, total: Some(Arc::new(Semaphore::new(total))), ..Self::new(1) }
     }
 
-    /// Waits for a slot of the request, and then for one of the holder. A waiting request holds no
+    /// Waits for a slot of the request, and then for a slot of the holder. While a request waits, it occupies no
     /// connection that another team could need.
     pub(super) async fn acquire_for_request(&self, budget: &ReadBudget, holder: Holder) -> Slot {
         let of_request = acquire(Arc::clone(&budget.slots)).await;
@@ -85,7 +86,7 @@ impl FairScheduler {
         Slot([Some(of_request), Some(of_holder)])
     }
 
-    /// Waits for a slot of the team, or of the operators.
+    /// Waits for a slot of the team, or of the operators if the scope has no team.
     pub async fn acquire(&self, scope: impl Into<Scope>) -> Slot {
         self.acquire_as(Holder::from(scope.into())).await
     }
@@ -104,8 +105,8 @@ impl FairScheduler {
         Slot([of_total, Some(of_holder)])
     }
 
-    /// Waits for `count` slots at the same time, or for all of the holder's slots if `count` is
-    /// greater.
+    /// Waits for `count` slots and takes them together. If the holder may not have that many slots, takes all slots
+    /// that the holder may have.
     pub async fn acquire_many(&self, scope: impl Into<Scope>, count: usize) -> Slot {
         let slots = self.slots_of(Holder::from(scope.into()));
         let count = u32::try_from(count.min(self.holder_max)).unwrap_or(u32::MAX);
@@ -119,7 +120,8 @@ impl FairScheduler {
             return Arc::clone(slots);
         }
         if known.holders.len() >= known.sweep_at {
-            // Holders and waiters have a reference, and new ones are made only under this lock.
+            // Every holder or waiter has a reference to the semaphore, and new references are made only under this
+            // lock.
             known.holders.retain(|_, slots| Arc::strong_count(slots) > 1);
             known.sweep_at = SWEEP_FROM.max(known.holders.len() * 2);
         }
@@ -166,8 +168,8 @@ mod tests {
             sleep(STATEMENT).await;
         }
 
-        /// Runs `count` requests of one statement each at the same time. Returns how long each took,
-        /// in multiples of [`STATEMENT`].
+        /// Runs `count` requests with one statement each at the same time. Returns how long each
+        /// request took, in multiples of [`STATEMENT`].
         async fn requests(&self, count: usize, holder: Holder) -> Vec<u128> {
             let begun = Instant::now();
             let reads = (0..count).map(|_| async {
@@ -231,7 +233,7 @@ mod tests {
         assert!(late.is_err(), "the team has ten slots");
         drop(scheduler.acquire_many(team(2), 10).await);
         drop((held, fits));
-        // A request for more slots than the team may have gets all slots of the team.
+        // A request for more slots than the team may have gets all of the team's slots.
         let all = scheduler.acquire_many(team(1), 1_000).await;
         let late = timeout(STATEMENT, scheduler.acquire_many(team(1), 1)).await;
         assert!(late.is_err());
@@ -261,7 +263,8 @@ mod tests {
             begun.elapsed()
         };
         let (_, late) = tokio::join!(join_all(busy), late);
-        // Twelve statements of six teams on four connections take three statement times, and the late read takes one.
+        // Twelve statements from six teams on four connections take three times [`STATEMENT`], and the late read takes
+        // one more.
         assert!(late <= STATEMENT * 4, "{late:?}");
     }
 

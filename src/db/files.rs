@@ -1,4 +1,4 @@
-//! The files of an `SQLite` database: private to their owner, and served by one process at a time.
+//! The files of an `SQLite` database. They are private to their owner, and only one process at a time serves them.
 
 use std::{
     fs::{File, OpenOptions},
@@ -11,14 +11,14 @@ use std::{
 use rustix::{fs::OFlags, io::Errno};
 use sea_orm::sqlx::sqlite::SqliteConnectOptions;
 
-/// The mode of new files: only the owner may read and write.
+/// The mode of new files, which only the owner may read and write.
 const PRIVATE: u32 = 0o600;
-/// Mode bits that let the group or others read or write.
+/// The mode bits that let the group or others read or write.
 const OTHERS: u32 = 0o066;
-/// The suffixes of the database file, its write-ahead log and its shared memory.
+/// The suffixes of the database file, the write-ahead log and the shared memory file.
 const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
 
-/// Why the file of an `SQLite` database cannot be served.
+/// The reason why an `SQLite` file cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum ServingLockError {
     #[error(
@@ -32,14 +32,14 @@ pub enum ServingLockError {
     Io { path: PathBuf, error: io::Error },
 }
 
-/// Takes the lock of the process that serves an `SQLite` file; other databases need none. The lock is
-/// held until the returned file is closed, even by a crash.
+/// Takes the lock that only the process that serves an `SQLite` file may have. Other databases need no lock. The lock
+/// is released when the returned file is closed or the process crashes.
 pub fn lock_for_serving(url: &str) -> Result<Option<File>, ServingLockError> {
     let Some(path) = sqlite_path(url) else {
         return Ok(None);
     };
     let fault = |error| ServingLockError::Io { path: path.clone(), error };
-    // Canonical, so that different paths to the file use the same lock. The file may not exist yet.
+    // The path is made canonical, so that different paths to the file use the same lock. The file may not exist yet.
     let path = if path.exists() {
         path.canonicalize().map_err(fault)?
     } else {
@@ -48,8 +48,8 @@ pub fn lock_for_serving(url: &str) -> Result<Option<File>, ServingLockError> {
         folder.join(path.file_name().unwrap_or_default())
     };
     let fault = |error| ServingLockError::Io { path: path.clone(), error };
-    // In a folder that others can write to, the lock file may be a link to someone else's file: the link
-    // is not followed, and the file is not truncated.
+    // In a folder that others can write to, the lock file may be a link to another user's file. The link is therefore
+    // not followed, and the file is not truncated.
     let opened = OpenOptions::new()
         .read(true)
         .write(true)
@@ -73,8 +73,8 @@ pub fn lock_for_serving(url: &str) -> Result<Option<File>, ServingLockError> {
     }
 }
 
-/// Creates the file of an `SQLite` URL with `mode=rwc` unless it exists, private regardless of the
-/// umask. `SQLite` gives its other files the same mode. An error is ignored: `SQLite` reports it when
+/// Creates the file of an `SQLite` URL with `mode=rwc` if the file does not exist. The file is private regardless of
+/// the umask, and `SQLite` gives its other files the same mode. An error is ignored, because `SQLite` reports it when
 /// it opens the file.
 pub(super) fn create_private(url: &str) {
     let (_, parameters) = url.split_once('?').unwrap_or_default();
@@ -86,7 +86,7 @@ pub(super) fn create_private(url: &str) {
     }
 }
 
-/// The files of an `SQLite` database that other users of the machine may read or write.
+/// Returns the files of an `SQLite` database that other users of the machine may read or write.
 pub fn exposed(url: &str) -> Vec<PathBuf> {
     let Some(path) = sqlite_path(url) else { return Vec::new() };
     let files = SUFFIXES.iter().map(|suffix| with_suffix(&path, suffix));
@@ -102,15 +102,15 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// The URL of an `SQLite` file that is created if it does not exist.
+/// Returns the URL of an `SQLite` file. The file is created if it does not exist.
 pub fn sqlite_url(path: &Path) -> String {
     let path = path.display().to_string();
     let path = path.replace('%', "%25").replace('?', "%3F").replace('#', "%23");
     format!("sqlite://{path}?mode=rwc")
 }
 
-/// The file of an `SQLite` URL, as the driver parses it; `None` for other URLs and for a database in
-/// memory, of which each connection would get its own.
+/// Returns the file of an `SQLite` URL, as the driver parses the URL. Returns `None` for other URLs and for a database
+/// in memory. A database in memory is not supported, because each connection would have its own.
 pub fn sqlite_path(url: &str) -> Option<PathBuf> {
     if !url.starts_with("sqlite:") || url.contains(":memory:") || url.contains("mode=memory") {
         return None;

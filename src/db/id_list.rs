@@ -1,5 +1,5 @@
-//! Lists of ids in one parameter, so that a statement's text does not depend on their number and its
-//! prepared plan can be reused.
+//! Passes a list of ids as one parameter. The SQL text of a statement then does not depend on the number of ids, and
+//! its prepared plan can be reused.
 
 use sea_orm::{
     DbBackend, Value,
@@ -7,7 +7,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-/// Whether a row's `id` is in the list.
+/// Returns the condition that the `id` of a row is in the list.
 pub fn has_id(backend: DbBackend, ids: impl IntoIterator<Item = Uuid>) -> SimpleExpr {
     let ids = id_list(backend, ids);
     match backend {
@@ -16,7 +16,7 @@ pub fn has_id(backend: DbBackend, ids: impl IntoIterator<Item = Uuid>) -> Simple
     }
 }
 
-/// Ids as one parameter: an array on PostgreSQL, a JSON array of hexadecimal strings on `SQLite`.
+/// Returns ids as one parameter: an array on PostgreSQL, a JSON array of hexadecimal strings on `SQLite`.
 pub fn id_list(backend: DbBackend, ids: impl IntoIterator<Item = Uuid>) -> Value {
     let ids = ids.into_iter();
     if backend == DbBackend::Postgres {

@@ -1,4 +1,4 @@
-//! The state of the schema: which migrations have been applied.
+//! The state of the database schema: which migrations have been applied.
 
 use std::str::FromStr as _;
 
@@ -15,13 +15,13 @@ use super::{
 
 /// The table that records the applied migrations.
 pub const MIGRATIONS_TABLE: &str = "seaql_migrations";
-/// Takes the PostgreSQL advisory lock under which one process at a time changes the schema.
+/// Takes the PostgreSQL advisory lock that ensures that only one process at a time changes the schema.
 pub(super) const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(5466134209)";
 
-/// Applies all pending migrations in the transaction.
+/// Applies all pending migrations in the given transaction.
 pub(super) async fn apply(txn: &DatabaseTransaction) -> Result<(), DbErr> {
     if txn.get_database_backend() == DbBackend::Postgres {
-        // Another process may be migrating, and the migration of a large table takes long.
+        // The timeouts are disabled because another process may be migrating, and migrating a large table takes long.
         txn.execute_unprepared(
             "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SET LOCAL ROLE NONE",
         )
@@ -31,15 +31,15 @@ pub(super) async fn apply(txn: &DatabaseTransaction) -> Result<(), DbErr> {
     Migrator::up(txn, None).await
 }
 
-/// Number of migrations of this program.
+/// Returns the number of migrations that this program contains.
 pub(super) fn total() -> usize {
     Migrator::migrations().len()
 }
 
-/// Number of migrations of this program that were not applied.
+/// Returns the number of migrations of this program that have not been applied.
 pub(super) async fn pending<C: ConnectionTrait>(db: &C) -> Result<usize, DbErr> {
     if db.get_database_backend() == DbBackend::Postgres {
-        // The library reports a table that the login may not read as missing.
+        // If the login may not read the table, the library reports the table as missing.
         let read = db.query_one_raw(Statement::from_string(
             DbBackend::Postgres,
             "SELECT version FROM seaql_migrations LIMIT 1",
@@ -53,7 +53,7 @@ pub(super) async fn pending<C: ConnectionTrait>(db: &C) -> Result<usize, DbErr> 
     Ok(Migrator::get_pending_migrations_read_only(db).await?.len())
 }
 
-/// The names of the tables in the file of an `SQLite` URL. The file is not changed.
+/// Returns the names of the tables in the file of an `SQLite` URL. The file is not changed.
 pub async fn tables_of_sqlite(url: &str) -> Result<Vec<String>, DbErr> {
     let options = SqliteConnectOptions::from_str(url).map_err(connection_error)?;
     let options = options.create_if_missing(false).disable_statement_logging();

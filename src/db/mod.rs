@@ -1,7 +1,7 @@
-//! Access to the database: opening and migrating it, reading, and beginning transactions.
+//! Access to the database: opening and migrating the database, reading, and beginning transactions.
 //!
-//! Reads, requests' writes and the billing writers use separate connections. On `SQLite` there is
-//! only one connection that writes, and the billing writer shares it.
+//! Reads, the writes of requests and the billing writers use separate connections. On `SQLite` only one connection
+//! writes, so the billing writer and the requests share that connection.
 
 use std::{path::Path, str::FromStr, sync::Arc, time::Duration};
 
@@ -53,9 +53,10 @@ use error::connection_error;
 use options::{POSTGRES_OPTIONS, POSTGRES_WRITER_OPTIONS, sqlite_options};
 
 const BATCH_DEADLINE: Duration = Duration::from_secs(5);
-/// Number of reading connections on `SQLite`.
+/// Number of connections for reading on `SQLite`.
 const SQLITE_READERS: u32 = 4;
-/// Number of billing writers of a process on PostgreSQL: one per processor, within this range.
+/// Range for the number of billing writers of a process on PostgreSQL. There is one writer per processor, within this
+/// range.
 const POSTGRES_WRITERS: std::ops::RangeInclusive<usize> = 2..=4;
 
 /// The database: connections for reading, and a pool for writing.
@@ -63,9 +64,9 @@ const POSTGRES_WRITERS: std::ops::RangeInclusive<usize> = 2..=4;
 pub struct Db {
     pub read: Readers,
     pub write: DatabaseConnection,
-    /// How long a writer's batch may take on PostgreSQL before its connection is closed. It may wait
-    /// for locks for two fifths of this time. Shorter than a request's deadline, so that the senders
-    /// get a response.
+    /// Maximum duration of a writer's batch on PostgreSQL. After this time, the writer's connection is closed. The
+    /// batch may wait for locks for two fifths of this time. The duration is shorter than a request's deadline, so that
+    /// the senders get a response.
     pub batch_deadline: Duration,
     write_slots: Arc<FairScheduler>,
     url: String,
@@ -76,20 +77,20 @@ pub struct Db {
 pub enum WriterDb {
     Postgres {
         options: Box<PgConnectOptions>,
-        /// How long a batch may take.
+        /// Maximum duration of a batch.
         deadline: Duration,
     },
     Sqlite(DatabaseConnection),
 }
 
 impl Db {
-    /// Opens the database, and creates the file of an `SQLite` URL with `mode=rwc`. `connections` is
-    /// the size of each pool on PostgreSQL.
+    /// Opens the database. Creates the file of an `SQLite` URL with `mode=rwc` if it does not exist. On PostgreSQL,
+    /// `connections` is the size of each pool.
     pub async fn connect(url: &str, connections: u32) -> Result<Self, DbErr> {
         Self::connect_with(url, connections, RowSecurity::Off).await
     }
 
-    /// Like [`Self::connect`], with or without row security.
+    /// Opens the database like [`Self::connect`], with or without row security.
     pub async fn connect_with(
         url: &str,
         connections: u32,
@@ -97,7 +98,8 @@ impl Db {
     ) -> Result<Self, DbErr> {
         let is_sqlite = url.starts_with("sqlite:");
         files::create_private(url);
-        // Before the readers: this connection creates the file and enables write-ahead logging.
+        // This connection is opened before those for reading, because it creates the file and enables write-ahead
+        // logging.
         let write = Database::connect(options::write_pool(
             url,
             if is_sqlite { 1 } else { connections },
@@ -130,7 +132,7 @@ impl Db {
         })
     }
 
-    /// The database access of this process's billing writers. They are not connected yet.
+    /// Returns the database access for this process's billing writers. They have no connection yet.
     pub fn writers(&self) -> Vec<WriterDb> {
         if self.backend() == DbBackend::Sqlite {
             return vec![WriterDb::Sqlite(self.write.clone())];
@@ -147,12 +149,12 @@ impl Db {
         (0..writers).map(|_| writer()).collect()
     }
 
-    /// A separate connection that receives notifications (PostgreSQL).
+    /// Opens a separate connection that receives notifications. Works only on PostgreSQL.
     pub async fn listener(&self) -> Result<PgListener, sqlx::Error> {
         PgListener::connect(&self.url).await
     }
 
-    /// PostgreSQL's time; `None` on `SQLite`, which uses this machine's clock.
+    /// Returns PostgreSQL's time, or `None` on `SQLite`, because `SQLite` uses this machine's clock.
     pub async fn now(&self) -> Result<Option<DateTime<Utc>>, DbErr> {
         if self.backend() == DbBackend::Sqlite {
             return Ok(None);
@@ -166,13 +168,14 @@ impl Db {
         self.write.get_database_backend()
     }
 
-    /// Begins a write transaction. Its first statement must be a write or a lock.
+    /// Begins a write transaction. The first statement of the transaction must be a write or a lock.
     ///
-    /// Until the transaction ends, the caller's future must not be dropped: sqlx 0.9 can then give the
-    /// open transaction to the next user of the connection (transact-rs/sqlx#4393). Requests therefore
-    /// run in their own tasks (`http::graphql`), and sends are queued for a writer.
+    /// Until the transaction ends, the caller's future must not be dropped: sqlx 0.9 can then give the open transaction
+    /// to the next user of the connection (transact-rs/sqlx#4393). For this reason, requests run in their own tasks
+    /// (`http::graphql`), and sends are queued for a writer.
     pub async fn begin_write(&self) -> Result<DatabaseTransaction, DbErr> {
-        // A deferred transaction that is upgraded under contention fails with SQLITE_BUSY.
+        // The mode is not `DEFERRED`, because a deferred transaction that is upgraded under contention fails with
+        // SQLITE_BUSY.
         let mode =
             (self.backend() == DbBackend::Sqlite).then_some(SqliteTransactionMode::Immediate);
         self.write
@@ -183,15 +186,15 @@ impl Db {
             .await
     }
 
-    /// Waits for a slot to write; each team, and the operators as one holder, have a limited number of
-    /// them. A request that holds a slot must not wait for a second one, which could deadlock.
+    /// Waits for a slot for writing. The number of slots is limited for each team, and for all operators together. A
+    /// request that has a slot must not wait for a second one, because this could deadlock.
     pub async fn write_slot(&self, scope: impl Into<Scope>) -> Result<Slot, DbErr> {
         let slot = self.write_slots.acquire(scope);
         let timed_out = |_| DbErr::ConnectionAcquire(ConnAcquireErr::Timeout);
         timeout(ACQUIRE_TIMEOUT, slot).await.map_err(timed_out)
     }
 
-    /// Waits for a slot as [`Self::write_slot`] does, and begins a write transaction.
+    /// Waits for a slot like [`Self::write_slot`], and begins a write transaction.
     pub async fn begin_write_in_slot(
         &self,
         scope: impl Into<Scope>,
@@ -200,8 +203,9 @@ impl Db {
         Ok(WriteTransaction::new(self.begin_write().await?, slot))
     }
 
-    /// Empties the write-ahead log of an `SQLite` file, so that neither file contains
-    /// overwritten or deleted bytes. Returns false if it must be tried again later. On PostgreSQL it does nothing.
+    /// Empties the write-ahead log of an `SQLite` file. Afterwards, neither the log nor the database file contains
+    /// overwritten or deleted bytes. Returns false if the log could not be emptied and the caller must try again later.
+    /// On PostgreSQL, does nothing and returns true.
     pub async fn empty_log(&self) -> Result<bool, DbErr> {
         if self.backend() != DbBackend::Sqlite {
             return Ok(true);
@@ -209,8 +213,8 @@ impl Db {
         write_ahead_log::empty(&self.url).await
     }
 
-    /// Writes a consistent copy of the `SQLite` database to a new file that only its owner can read.
-    /// Reads and writes continue during the copy. If copying fails, no file is left behind.
+    /// Writes a consistent copy of the `SQLite` database to a new file that only the file's owner can read. Reads and
+    /// writes continue during the copy. If copying fails, no file is left behind.
     pub async fn back_up(&self, path: &Path) -> Result<(), BackupError> {
         if self.backend() != DbBackend::Sqlite {
             return Err(BackupError::NotSqlite);
@@ -224,19 +228,19 @@ impl Db {
         self.write.close_by_ref().await
     }
 
-    /// Applies the pending migrations in one transaction. One process at a time does so.
+    /// Applies the pending migrations in one transaction. Only one process at a time can do this.
     pub async fn migrate(&self) -> Result<(), DbErr> {
         let txn = self.begin_write().await?;
         migrations::apply(&txn).await?;
         txn.commit().await
     }
 
-    /// Whether no migration has been applied: the database does not belong to this program.
+    /// Returns whether no migration has been applied. Such a database does not belong to this program.
     pub async fn is_empty(&self) -> Result<bool, DbErr> {
         Ok(migrations::pending(&self.read).await? == migrations::total())
     }
 
-    /// Whether every migration that this program knows was applied.
+    /// Returns whether all migrations that this program contains have been applied.
     pub async fn is_current(&self) -> Result<bool, DbErr> {
         Ok(migrations::pending(&self.read).await? == 0)
     }

@@ -1,16 +1,16 @@
-//! Times in which PostgreSQL did not respond, so that waiting for a failed server or network is not
-//! charged to the callers' reading time. `SQLite` runs in this process and has no such times.
+//! Records the times in which PostgreSQL did not respond. The time for which callers wait for a failed server or
+//! network is not charged to their reading time. `SQLite` runs in this process and therefore has no outages.
 
 use std::{ops::Range, time::Duration};
 
 use tokio::time::Instant;
 
-/// If PostgreSQL does not respond for longer than this, it counts as unavailable.
+/// Time without a response after which PostgreSQL is considered unavailable.
 const OUTAGE_AFTER: Duration = Duration::from_secs(1);
 /// Maximum time that is charged for a statement without a response, or for an outage.
 pub const OUTAGE_CHARGE_MAX: Duration = Duration::from_secs(1);
 
-/// When PostgreSQL last responded to any statement, and its last outage.
+/// The time at which PostgreSQL last responded to any statement, and the last outage.
 pub(super) struct Outages {
     last_answer: Instant,
     outage: Range<Instant>,
@@ -30,7 +30,7 @@ impl Outages {
         self.last_answer = now;
     }
 
-    /// The time to charge for a statement whose response has just arrived.
+    /// Returns the time to charge for a statement whose response has just arrived.
     pub fn charged(&self, since: Instant, now: Instant) -> Duration {
         let held = now - since;
         let outage = self.outage.end.saturating_duration_since(self.outage.start.max(since));
@@ -53,7 +53,7 @@ mod tests {
             outages.note_answer(now);
             outages.charged(since, now)
         };
-        // A slow statement during which PostgreSQL responds to quick ones.
+        // During a slow statement, PostgreSQL responds to quick ones.
         let slow = Instant::now();
         for _ in 0..8 {
             let quick = Instant::now();
@@ -62,7 +62,7 @@ mod tests {
         }
         assert_eq!(answer(slow), second * 8);
 
-        // No response for ten seconds, and then several.
+        // PostgreSQL does not respond for ten seconds, and then responds to several statements.
         let waiting = Instant::now();
         advance(second * 10).await;
         for _ in 0..3 {

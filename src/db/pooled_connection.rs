@@ -1,5 +1,4 @@
-//! A connection of a pool, for either database: runs statements, and returns to the pool when it is
-//! dropped.
+//! A connection from a pool, for either database. It runs statements, and returns to the pool when it is dropped.
 
 use deadpool::managed::Object;
 use futures_util::{TryStreamExt as _, stream::BoxStream};
@@ -14,8 +13,8 @@ use sea_query_sqlx::SqlxValues;
 
 use super::session::ConnectionManager;
 
-/// Begins a transaction whose statements all read the same snapshot. It has no timeout and an
-/// unrestricted planner, because it may read whole tables.
+/// Begins a transaction whose statements all read the same snapshot. The transaction has no timeout and an unrestricted
+/// planner, because it may read whole tables.
 const POSTGRES_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
      SET LOCAL statement_timeout = 0; SET LOCAL enable_seqscan = on; \
      SET LOCAL enable_bitmapscan = on; SET LOCAL enable_hashjoin = on; \
@@ -27,7 +26,7 @@ pub(super) enum PooledConnection {
 }
 
 impl PooledConnection {
-    /// Closes the connection, and ends the statement that may be running on it.
+    /// Closes the connection. If a statement is running on the connection, the statement is ended.
     pub fn close(self) {
         match self {
             Self::Postgres(session) => Object::take(session).cancel(),

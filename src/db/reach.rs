@@ -1,5 +1,5 @@
-//! Checks whether PostgreSQL accepts a connection, and explains why not. A connection pool would only
-//! report a timeout.
+//! Checks whether PostgreSQL accepts a connection, and explains why if it does not. A connection pool would only report
+//! a timeout.
 
 use std::{io, str::FromStr as _, time::Duration};
 
@@ -13,10 +13,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// PostgreSQL's error code `insufficient_privilege`.
 const MISSING_RIGHT: &str = "42501";
 
-/// Connects once.
+/// Opens one connection and closes it again.
 ///
 /// # Errors
-/// A message that says what is wrong and what to do, without the password.
+/// Returns a message that explains the problem and its solution. The message does not contain the password.
 pub async fn check(url: &str) -> Result<(), String> {
     let options = PgConnectOptions::from_str(url).map_err(
         |_| "the database URL cannot be read (expected postgres://USER:PASSWORD@HOST:PORT/NAME)",
@@ -24,7 +24,7 @@ pub async fn check(url: &str) -> Result<(), String> {
     let server = server(&options);
     match timeout(CONNECT_TIMEOUT, options.connect()).await {
         Ok(Ok(connection)) => {
-            // The check has succeeded, even if closing fails.
+            // The check has succeeded, even if closing the connection fails.
             let _ = connection.close().await;
             Ok(())
         }
@@ -36,7 +36,7 @@ pub async fn check(url: &str) -> Result<(), String> {
     }
 }
 
-/// Describes the database of a URL, without the password.
+/// Describes the database that a URL identifies, without the password.
 pub fn shown(url: &str) -> String {
     match PgConnectOptions::from_str(url) {
         Ok(options) => {
@@ -48,8 +48,7 @@ pub fn shown(url: &str) -> String {
     }
 }
 
-/// PostgreSQL's message if the error is a missing privilege, for example `permission denied for table
-/// account`.
+/// Returns PostgreSQL's message if the error is a missing privilege, for example `permission denied for table account`.
 pub fn missing_right(error: &DbErr) -> Option<&str> {
     let (DbErr::Conn(cause) | DbErr::Exec(cause) | DbErr::Query(cause)) = error else {
         return None;

@@ -1,18 +1,18 @@
-//! The connections and the time that the reads of one request may use.
+//! Limits the connections and the time that the reads of one request may use.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::Semaphore, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-/// Maximum number of connections that one request holds at a time. Its fields are resolved
-/// concurrently.
+/// Maximum number of connections that one request uses at a time. A request can use several because its fields are
+/// resolved concurrently.
 pub const REQUEST_CONNECTIONS_MAX: usize = 2;
-/// How long a statement may continue after its request was abandoned. Ending it closes its
-/// connection, and opening a new one costs more than most statements.
+/// Time for which a statement may continue after its request has been abandoned. Statements are not ended immediately,
+/// because ending a statement closes its connection, and opening a new connection costs more than most statements.
 const ABANDONED_AFTER: Duration = Duration::from_millis(250);
 
-/// The connection slots of one request, and the function that charges the time of its reads.
+/// The connection slots of one request, and the function that charges the time for the request's reads.
 pub struct ReadBudget {
     pub(super) slots: Arc<Semaphore>,
     charge: Box<dyn Fn(Duration) + Send + Sync>,
@@ -20,8 +20,8 @@ pub struct ReadBudget {
 }
 
 impl ReadBudget {
-    /// `charge` gets the time for which each statement held a connection, even if it was abandoned.
-    /// After `gone` is canceled, the request's reads end soon, with an error.
+    /// Creates a budget. `charge` is called with the time for which each statement occupied a connection, even if the
+    /// statement was abandoned. After `gone` is canceled, the request's reads soon end with an error.
     pub fn new(
         charge: impl Fn(Duration) + Send + Sync + 'static,
         gone: Option<CancellationToken>,
@@ -34,7 +34,7 @@ impl ReadBudget {
         (self.charge)(time);
     }
 
-    /// Returns when the request's statements must end; for most requests, never.
+    /// Returns when the request's statements must end. For most requests, this function never returns.
     pub(super) async fn abandoned(&self) {
         match &self.gone {
             Some(gone) => gone.cancelled().await,

@@ -1,4 +1,4 @@
-//! The pools of reading connections, whose slots are shared fairly between teams.
+//! The pools of connections for reading. Their slots are shared fairly between teams.
 
 use std::sync::{Arc, Mutex};
 
@@ -37,12 +37,12 @@ enum BackendPool {
     Sqlite(Pool<ConnectionManager<SqliteConnection>>),
 }
 
-/// The scope and the budget of the read for which a connection is acquired.
+/// The scope and the budget of a read that needs a connection.
 #[derive(Clone, Default)]
 pub(super) struct ReadContext {
     /// The rows that the session may read; `None` without row security.
     pub scope: Option<Scope>,
-    /// The request's budget, and the holder whose slots it uses; `None` for the server's own work.
+    /// The request's budget, and the holder whose slots the request uses; `None` for the server's own work.
     pub request: Option<(Arc<ReadBudget>, Holder)>,
 }
 
@@ -68,7 +68,7 @@ impl ReadPool {
         }
     }
 
-    /// Waits for a slot and a connection, and sets the scope of its session.
+    /// Waits for a slot and a connection, and sets the scope of the connection's session.
     pub async fn acquire(&self, context: &ReadContext) -> Result<ConnectionGuard, DbErr> {
         let acquired = async {
             let slot = match &context.request {
@@ -101,13 +101,13 @@ impl ReadPool {
         if let (Some(scope), PooledConnection::Postgres(session)) =
             (context.scope, guard.connection()?)
         {
-            // If this fails, or this future is dropped, the guard closes the connection.
+            // If setting the scope fails, or this future is dropped, the guard closes the connection.
             session.set_scope(scope).await.map_err(query_error)?;
         }
         Ok(guard)
     }
 
-    /// Closes the idle connections; waiting and later callers get an error.
+    /// Closes the idle connections. Callers that wait or come later get an error.
     pub async fn close(&self) {
         match &self.pool {
             BackendPool::Postgres(pool) => close(pool).await,
@@ -122,7 +122,7 @@ fn pool<C: Cancelable>(options: C::Options, size: usize) -> Pool<ConnectionManag
 }
 
 async fn close<C: Cancelable>(pool: &Pool<ConnectionManager<C>>) {
-    // Closed instead of dropped, so that the database is notified of the end of the session.
+    // The sessions are closed instead of dropped, so that the database is notified of their end.
     for session in pool.retain(|_, _| false).removed {
         let _ = session.connection.close().await;
     }

@@ -1,5 +1,5 @@
-//! Connections for reading. They have a pool of their own, because sqlx's pool pings each connection
-//! that is returned to it, which would double the round trips of every read.
+//! Connections for reading. They are not in sqlx's pool, because that pool pings each connection that is returned to
+//! it. The ping would double the round trips of every read.
 
 use std::{
     pin::Pin,
@@ -34,7 +34,8 @@ pub struct Readers {
 }
 
 impl Readers {
-    /// `connections` is the maximum; each is opened when it is first needed.
+    /// Prepares connections to PostgreSQL. `connections` is their maximum number. Each connection is opened when it is
+    /// first needed.
     pub fn on_postgres(
         options: PgConnectOptions,
         connections: u32,
@@ -46,7 +47,8 @@ impl Readers {
         readers
     }
 
-    /// `connections` is the maximum; each is opened when it is first needed.
+    /// Prepares connections to `SQLite`. `connections` is their maximum number. Each connection is opened when it is
+    /// first needed.
     pub fn on_sqlite(options: SqliteConnectOptions, connections: u32) -> Self {
         Self::new(ReadPool::on_sqlite(options, connections))
     }
@@ -55,16 +57,16 @@ impl Readers {
         Self { pool, statements: Statements::default(), context: ReadContext::default() }
     }
 
-    /// The same connections, restricted to this scope. Without row security, only the statements' own
-    /// filters restrict the rows.
+    /// Returns the same connections, restricted to this scope. Without row security, only the filters in the statements
+    /// restrict the rows.
     #[must_use]
     pub fn within(&self, scope: Scope) -> Self {
         let scope = self.context.scope.map(|_| scope);
         Self { context: ReadContext { scope, ..self.context.clone() }, ..self.clone() }
     }
 
-    /// The same connections for a request of a caller with this scope, which waits for slots: see
-    /// [`ReadBudget`].
+    /// Returns the same connections for the request of a caller with this scope. The request's reads wait for slots
+    /// (see [`ReadBudget`]).
     #[must_use]
     pub fn of_request(&self, scope: Scope, budget: Arc<ReadBudget>) -> Self {
         let mut readers = self.within(scope);
@@ -72,20 +74,20 @@ impl Readers {
         readers
     }
 
-    /// Number of statements that were run so far.
+    /// Returns the number of statements that have been run so far.
     pub fn statements(&self) -> usize {
         self.statements.count.load(Ordering::Relaxed)
     }
 
-    /// The same connections with rewritten statements. Tests remove a part of all statements to show
-    /// whether the result depends on that part.
+    /// Returns the same connections with a function that rewrites all statements. Tests use it to remove a part of all
+    /// statements, and check whether the results depend on that part.
     #[must_use]
     pub fn with_sql_rewriter(self, rewrite_sql: fn(&str) -> String) -> Self {
         let statements = Statements { rewrite_sql: Some(rewrite_sql), ..self.statements };
         Self { statements, ..self }
     }
 
-    /// A transaction whose statements all read the same snapshot.
+    /// Begins a transaction whose statements all read the same snapshot.
     pub async fn snapshot(&self) -> Result<Snapshot, DbErr> {
         let mut guard = self.pool.acquire(&self.context).await?;
         guard.connection()?.begin_snapshot().await.map_err(query_error)?;
@@ -93,12 +95,12 @@ impl Readers {
         Ok(Snapshot { backend, statements: self.statements.clone(), guard: Mutex::new(guard) })
     }
 
-    /// Closes the idle connections; later reads fail.
+    /// Closes the idle connections. Later reads fail.
     pub async fn close(&self) {
         self.pool.close().await;
     }
 
-    /// Runs a read, and ends it early if its request is abandoned.
+    /// Runs a read, and ends the read early if its request is abandoned.
     async fn unless_abandoned<T>(
         &self,
         read: impl Future<Output = Result<T, DbErr>>,
@@ -114,7 +116,7 @@ impl Readers {
     }
 }
 
-/// Counts statements, and rewrites them for tests.
+/// Counts statements, and rewrites them in tests.
 #[derive(Clone, Default)]
 struct Statements {
     count: Arc<AtomicUsize>,
@@ -122,7 +124,7 @@ struct Statements {
 }
 
 impl Statements {
-    /// Counts and logs a statement that is about to run. Its text contains no values.
+    /// Counts and logs a statement that is about to run. The logged SQL contains no values.
     fn note(&self, mut statement: Statement) -> Statement {
         self.count.fetch_add(1, Ordering::Relaxed);
         if let Some(rewrite_sql) = self.rewrite_sql {
@@ -174,7 +176,7 @@ impl ConnectionTrait for Readers {
     }
 }
 
-/// For reading many rows one by one. Dropping the stream before its last row closes the connection.
+/// Streams are for reading many rows one by one. Dropping a stream before its last row closes the connection.
 impl StreamTrait for Readers {
     type Stream<'a> = BoxStream<'a, Result<QueryResult, DbErr>>;
 
@@ -203,7 +205,7 @@ impl StreamTrait for Readers {
     }
 }
 
-/// A read-only transaction that sees the database at one moment.
+/// A read-only transaction that sees the database as it was at one moment.
 pub struct Snapshot {
     backend: DbBackend,
     statements: Statements,
@@ -211,7 +213,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Ends the transaction. If it is dropped instead, its connection is closed.
+    /// Ends the transaction. If the snapshot is dropped instead, its connection is closed.
     pub async fn end(self) -> Result<(), DbErr> {
         let mut guard = self.guard.into_inner();
         let statement = Statement::from_string(self.backend, "ROLLBACK");

@@ -1,6 +1,6 @@
-//! Row security (PostgreSQL): a second check of the rows that a caller may read, in addition to the
-//! filters of the statements. The login owns the tables and migrates them; [`SYSTEM`] does the server's work and sees
-//! all rows; [`SERVER`] reads for a caller and sees only the rows of its [`Scope`]. The policies are
+//! Row security (PostgreSQL): a second check of which rows a caller may read, in addition to the filters in the
+//! statements. The login owns the tables and migrates them. The role [`SYSTEM`] does the server's own work and sees all
+//! rows. The role [`SERVER`] reads for a caller and sees only the rows of the caller's [`Scope`]. The policies are
 //! forced, so they also apply to the owner of the tables.
 
 use sea_orm::{
@@ -10,9 +10,9 @@ use uuid::Uuid;
 
 use super::migrations::MIGRATION_LOCK;
 
-/// The role of the server's own work. It sees all rows.
+/// The role that does the server's own work. It sees all rows.
 pub const SYSTEM: &str = "tollgate_system";
-/// The role that reads for one caller. It sees the rows of its scope.
+/// The role that reads for a caller. It sees only the rows of the caller's scope.
 pub const SERVER: &str = "tollgate_server";
 
 /// Tables whose rows are visible only to the account that owns them. The rows of every other table with a
@@ -33,12 +33,12 @@ pub const OF_ACCOUNTS: [&str; 8] = [
 pub enum RowSecurity {
     #[default]
     Off,
-    /// Row security was set up with [`set_up`].
+    /// Row security has been set up with [`set_up`].
     On,
 }
 
 impl RowSecurity {
-    /// Additional session settings of connections that write, or that read all rows.
+    /// Returns additional session settings for connections that write or that read all rows.
     pub(super) fn options(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Off => &[],
@@ -50,18 +50,18 @@ impl RowSecurity {
 /// The rows that a session can see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// All rows: for the server's own work, and for operators.
+    /// All rows, for the server's own work and for operators.
     All,
     /// The rows that the team shares and those that the account owns.
     Account { team_id: Uuid, account_id: Uuid },
 }
 
-/// Sets the scope of a session until it is set again.
+/// Sets the scope of a session. The scope applies until another one is set.
 pub(super) const SET_SCOPE: &str = "SELECT set_config('role', $1, false), \
      set_config('app.team_id', $2, false), set_config('app.account_id', $3, false)";
 
 impl Scope {
-    /// The parameters of [`SET_SCOPE`].
+    /// Returns the parameters of [`SET_SCOPE`].
     pub(super) fn settings(self) -> [String; 3] {
         match self {
             Self::All => [SYSTEM.to_owned(), String::new(), String::new()],
@@ -74,9 +74,9 @@ impl Scope {
 
 /// Creates the roles and grants them to the login.
 ///
-/// Two processes may run this statement concurrently, because the databases of a server share their roles. On
-/// PostgreSQL 16 the creator of a role is its member, but does not inherit from it and may not `SET
-/// ROLE` to it.
+/// Two processes may run this statement concurrently, even for different databases, because all databases of a server
+/// share their roles. On PostgreSQL 16, the creator of a role is its member, but does not inherit from the role and may
+/// not `SET ROLE` to it.
 const ROLES: &str = "DO $$ DECLARE name text; is_granted boolean; BEGIN \
      FOREACH name IN ARRAY ARRAY['tollgate_system', 'tollgate_server'] LOOP \
        BEGIN \
@@ -104,8 +104,8 @@ const ROLES: &str = "DO $$ DECLARE name text; is_granted boolean; BEGIN \
 const TRY_ROLES: &str =
     "SET LOCAL ROLE tollgate_system; SET LOCAL ROLE tollgate_server; SET LOCAL ROLE NONE";
 
-/// For every table: its name, whether its rows belong to teams, whether both roles have their
-/// privileges, whether row security is forced, and its policies by name.
+/// Selects the following for every table: its name, whether its rows belong to teams, whether both roles have their
+/// privileges, whether row security is forced, and its policies ordered by name.
 const TABLES: &str = "SELECT c.relname::text, \
        c.relname = 'team' OR EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid \
          AND a.attname = 'team_id' AND NOT a.attisdropped), \
@@ -122,7 +122,7 @@ const TABLES: &str = "SELECT c.relname::text, \
      FROM pg_class c \
      WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' ORDER BY 1";
 
-/// Whether row security is forced on the tables, and no policy applies to this login.
+/// Selects whether row security is forced on the tables and no policy applies to this login.
 const HIDES_ALL_ROWS: &str = "SELECT EXISTS (SELECT FROM pg_class c \
        WHERE c.relnamespace = current_schema()::regnamespace AND c.relname = 'team' \
          AND c.relrowsecurity AND c.relforcerowsecurity \
@@ -130,13 +130,13 @@ const HIDES_ALL_ROWS: &str = "SELECT EXISTS (SELECT FROM pg_class c \
            WHERE p.polrelid = c.oid AND p.polname = 'of_system' AND pg_has_role(r.oid, 'USAGE'))) \
      AND NOT (SELECT r.rolsuper OR r.rolbypassrls FROM pg_roles r WHERE r.rolname = current_user)";
 
-/// Whether the tables are in the login's own schema (`"$user"`). `SET ROLE` changes `$user`, so the
-/// two roles would not find the tables there.
+/// Selects whether the tables are in the login's own schema (`"$user"`). `SET ROLE` changes `$user`, so the two roles
+/// would not find the tables in that schema.
 const IS_IN_SCHEMA_OF_LOGIN: &str =
     "SELECT current_schema() = session_user AND current_setting('search_path') LIKE '%$user%'";
 
-/// Creates the roles, and sets up row security on every table with rows of teams that does not have it. The
-/// login must own the tables, and needs the privilege to create roles unless they exist.
+/// Creates the roles. Sets up row security on every table that contains rows of teams and on which it has not been set
+/// up. The login must own the tables. It also needs the privilege to create roles if the roles do not exist.
 pub async fn set_up(db: &DatabaseConnection) -> Result<(), DbErr> {
     let txn = db.begin().await?;
     txn.execute_unprepared(
@@ -150,15 +150,15 @@ pub async fn set_up(db: &DatabaseConnection) -> Result<(), DbErr> {
         tables(&txn).await?.into_iter().filter(|table| table.is_of_teams && !table.is_set_up);
     let tables: Vec<String> = tables.map(|table| table.name).collect();
     if !tables.is_empty() {
-        // Locks `team` first, as charges do before they lock rows of other tables: using the same order avoids
+        // `team` is locked first, because charges also lock it before rows of other tables. Using the same order avoids
         // deadlocks.
         txn.execute_unprepared("LOCK TABLE team").await?;
     }
     for table in tables {
         let (column, setting) = owner_column_and_setting(&table);
-        // In a subquery the setting is read once per statement instead of once per row. CASE hides
-        // the condition from the planner: it would assume that policy and filter are independent,
-        // expect too few rows, and choose a plan that reads and sorts all of them.
+        // Because of the subquery, the setting is read once per statement instead of once per row. CASE hides the
+        // condition from the planner. Otherwise the planner would assume that policy and filter are independent, expect
+        // too few rows, and choose a plan that reads and sorts all of them.
         let statements = format!(
             "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY; \
              ALTER TABLE {table} FORCE ROW LEVEL SECURITY; \
@@ -174,13 +174,13 @@ pub async fn set_up(db: &DatabaseConnection) -> Result<(), DbErr> {
     txn.commit().await
 }
 
-/// The tables on which row security is not set up.
+/// Returns the tables on which row security has not been set up.
 pub async fn missing<C: ConnectionTrait>(db: &C) -> Result<Vec<String>, DbErr> {
     let tables = tables(db).await?;
     Ok(tables.into_iter().filter(|table| !table.is_set_up).map(|table| table.name).collect())
 }
 
-/// Whether row security hides all rows from this login, because it is not a member of the roles. Such a
+/// Returns whether row security hides all rows from this login, because the login is not a member of the roles. Such a
 /// database must not be mistaken for an empty one.
 pub async fn hides_everything<C: ConnectionTrait>(db: &C) -> Result<bool, DbErr> {
     let row =
@@ -188,8 +188,8 @@ pub async fn hides_everything<C: ConnectionTrait>(db: &C) -> Result<bool, DbErr>
     row.map_or(Ok(false), |row| row.try_get_by_index(0))
 }
 
-/// The name of a table that this login may not read and change; `None` if it may use all of them. For
-/// databases without row security.
+/// Returns the name of a table that this login may not read or may not change, or `None` if the login may do both with
+/// all tables. Used for databases without row security.
 pub async fn unwritable<C: ConnectionTrait>(db: &C) -> Result<Option<String>, DbErr> {
     let names = OF_ACCOUNTS
         .iter()
@@ -207,7 +207,7 @@ pub async fn unwritable<C: ConnectionTrait>(db: &C) -> Result<Option<String>, Db
     row.map(|row| row.try_get_by_index(0)).transpose()
 }
 
-/// The column with the owner of a row, and the session setting with the id of the caller.
+/// Returns the column that contains the owner of a row, and the session setting that contains the id of the caller.
 fn owner_column_and_setting(table: &str) -> (&'static str, &'static str) {
     match table {
         "team" => ("id", "app.team_id"),
@@ -222,8 +222,8 @@ struct Table {
     is_set_up: bool,
 }
 
-/// Whether a table has exactly our two policies. Versions of PostgreSQL may format the expression
-/// differently, so its parts are compared.
+/// Returns whether a table has exactly the two policies of this module. Different versions of PostgreSQL may format the
+/// expression differently, so only parts of it are compared.
 fn are_our_policies(policies: &str, table: &str) -> bool {
     let (column, setting) = owner_column_and_setting(table);
     let policies = policies.split_whitespace().collect::<Vec<_>>().join(" ");

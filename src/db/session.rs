@@ -1,4 +1,4 @@
-//! A pooled connection with its session state, and the manager that opens and checks it.
+//! A pooled connection with the state of its session, and the manager that opens and checks pooled connections.
 
 use std::{
     future::Future,
@@ -17,17 +17,18 @@ use super::{
     row_security::{SET_SCOPE, Scope},
 };
 
-/// Maximum age of a connection. It bounds the memory that PostgreSQL keeps for a session.
+/// Maximum age of a connection. It limits the memory that PostgreSQL uses for a session.
 const AGE_MAX: Duration = Duration::from_mins(30);
-/// Number of `SQLite` virtual machine steps after which a statement checks whether it was canceled.
-/// They take far less than a millisecond.
+/// Number of steps of the `SQLite` virtual machine after which a statement checks whether it has been canceled. This
+/// number of steps takes much less than a millisecond.
 const SQLITE_STEPS: i32 = 10_000;
 /// Makes PostgreSQL end a statement whose client has disconnected.
 ///
-/// Versions before 14 and some systems refuse this setting; `statement_timeout` then ends it.
+/// PostgreSQL before version 14 and some operating systems do not support this setting. The statement then ends after
+/// `statement_timeout`.
 const POSTGRES_CHECK: &str = "SET client_connection_check_interval = '500ms'";
 
-/// A connection, and the scope that was last set in its session.
+/// A connection, and the scope that was last set in the connection's session.
 pub(super) struct Session<C> {
     pub connection: C,
     scope: Option<Scope>,
@@ -35,15 +36,15 @@ pub(super) struct Session<C> {
 }
 
 impl<C> Session<C> {
-    /// Closes the connection, and ends the statement that may be running on it.
+    /// Closes the connection. If a statement is running on the connection, the statement is ended.
     pub fn cancel(self) {
         self.is_canceled.store(true, Ordering::Relaxed);
     }
 }
 
 impl Session<PgConnection> {
-    /// Sets the scope of the session, unless it is already set to `scope`. After an error the scope is unknown, and the
-    /// connection must be closed.
+    /// Sets the scope of the session, unless the scope is already set. After an error, the scope of the session is
+    /// unknown, and the connection must be closed.
     pub async fn set_scope(&mut self, scope: Scope) -> Result<(), sqlx::Error> {
         if self.scope == Some(scope) {
             return Ok(());
@@ -58,8 +59,8 @@ impl Session<PgConnection> {
 
 /// A connection whose running statement can be ended.
 pub(super) trait Cancelable: Connection {
-    /// Prepares a new connection, so that its statement ends soon after the flag is set and the
-    /// connection is dropped.
+    /// Prepares a new connection. When the flag is set and the connection is dropped, the running statement then ends
+    /// soon.
     fn cancel_when(
         &mut self,
         is_canceled: Arc<AtomicBool>,
@@ -67,7 +68,7 @@ pub(super) trait Cancelable: Connection {
 }
 
 impl Cancelable for SqliteConnection {
-    /// Without this, the driver's thread would run the statement to its end.
+    /// Makes running statements check the flag. Otherwise the driver's thread would run a statement to its end.
     async fn cancel_when(&mut self, is_canceled: Arc<AtomicBool>) -> Result<(), sqlx::Error> {
         let goes_on = move || !is_canceled.load(Ordering::Relaxed);
         self.lock_handle().await?.set_progress_handler(SQLITE_STEPS, goes_on);

@@ -1,4 +1,4 @@
-//! A write transaction of a request, which holds a slot of its team.
+//! The write transaction of a request, with a slot of the request's team.
 
 use std::ops::Deref;
 
@@ -6,7 +6,7 @@ use sea_orm::{DatabaseTransaction, DbErr};
 
 use super::fair_scheduler::Slot;
 
-/// A write transaction that holds its team's slot until it ends.
+/// A write transaction that keeps its team's slot until the transaction ends.
 pub struct WriteTransaction {
     txn: DatabaseTransaction,
     _slot: Slot,

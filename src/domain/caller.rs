@@ -55,7 +55,8 @@ pub struct LiveMainCaller {
     account_id: Uuid,
 }
 
-/// Proof that the caller may see the money and usage of a whole team: its main account or an operator.
+/// Proof that the caller may see the money and usage of a whole team. The caller is the team's main account or an
+/// operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TeamCaller {
     team_id: Uuid,
@@ -69,7 +70,7 @@ pub struct OperatorCaller {
 }
 
 impl Caller {
-    /// The owner of a key. A key that belongs to neither an operator nor an account is a fault.
+    /// Creates the caller from the row of its key. Fails if the key belongs to neither an operator nor an account.
     pub(super) fn from_key(key: &entity::api_key::Model) -> Result<Self, Fault> {
         let owner = match (key.role, key.team_id, key.account_id) {
             (Role::Operator, None, None) => Owner::Operator,
@@ -95,7 +96,7 @@ impl Caller {
         }
     }
 
-    /// The only team whose rows the caller may see; `None` for operators, who see all teams.
+    /// Returns the only team whose rows the caller may see; `None` for operators, because they see all teams.
     pub fn team_scope(&self) -> Option<Uuid> {
         match self.owner {
             Owner::Account(account) => Some(account.team_id),
@@ -103,7 +104,7 @@ impl Caller {
         }
     }
 
-    /// The account that the key belongs to; an operator's key has no account.
+    /// Returns the account that the key belongs to. Fails for an operator's key, because it has no account.
     pub fn account(&self) -> Result<AccountCaller, Fault> {
         match self.owner {
             Owner::Account(account) => Ok(account),
@@ -127,7 +128,8 @@ impl Caller {
         }
     }
 
-    /// Access to a whole team: its own for a main account, any for an operator.
+    /// Returns the proof that the caller may access a whole team. A main account may access its own team, and an
+    /// operator may access any team.
     pub fn team(&self, team_id: Uuid) -> Result<TeamCaller, Fault> {
         match self.owner {
             Owner::Operator => Ok(TeamCaller { team_id, scope: Scope::All }),
@@ -188,7 +190,8 @@ impl From<&TeamCaller> for Scope {
 }
 
 impl AccountCaller {
-    /// Both environments share the objects that an account owns; a TEST key can read but not change them.
+    /// Returns the proof that the key is LIVE. Both environments share the objects that an account owns, but a TEST key
+    /// can only read these objects.
     pub fn live(self) -> Result<LiveAccountCaller, Fault> {
         match self.environment {
             Environment::Live => Ok(LiveAccountCaller(self)),
@@ -226,7 +229,7 @@ impl MainCaller {
         self.account_id
     }
 
-    /// A TEST key can read the management fields but cannot change anything.
+    /// Returns the proof that the key is LIVE. A TEST key can read the management fields but cannot change anything.
     pub fn live(&self) -> Result<LiveMainCaller, Fault> {
         match self.environment {
             Environment::Live => {
@@ -259,12 +262,13 @@ impl TeamCaller {
 }
 
 impl OperatorCaller {
-    /// The command line has direct access to the database, which makes its user an operator.
+    /// Returns the proof for the command line. Its user has direct access to the database, and is therefore an
+    /// operator.
     pub fn on_the_command_line() -> Self {
         Self { key_id: None }
     }
 
-    /// The operator's key; `None` on the command line.
+    /// Returns the id of the operator's key; `None` on the command line.
     pub fn key_id(&self) -> Option<Uuid> {
         self.key_id
     }

@@ -1,5 +1,5 @@
-//! Reading CSV files on the command line. The size of a file and of its rows is limited, each column is named once,
-//! and line numbers are those that an editor shows.
+//! Reads CSV files on the command line. The sizes of a file and of its rows are limited, each column may be named only
+//! once, and line numbers are those that a text editor shows.
 
 use std::{collections::HashMap, hash::Hash, io::Read};
 
@@ -16,7 +16,7 @@ pub const COLUMNS_MAX: usize = 100;
 pub const ROW_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Maximum number of problems reported for a file.
 const PROBLEMS_MAX: usize = 100;
-/// Maximum number of characters that an error message shows of a cell.
+/// Maximum number of characters of a cell that an error message shows.
 const SHOWN_CHARS: usize = 40;
 
 /// Reads a whole file.
@@ -36,7 +36,7 @@ pub struct Rows<'b> {
     bytes: &'b [u8],
     reader: csv::Reader<&'b [u8]>,
     pub header: StringRecord,
-    /// The byte up to which lines have been counted, and the line number there.
+    /// The index of the byte up to which lines have been counted, and the line number at this byte.
     counted: (usize, u64),
 }
 
@@ -52,7 +52,7 @@ impl<'b> Rows<'b> {
         Ok(rows)
     }
 
-    /// The positions of these columns; the header must name each once.
+    /// Returns the positions of these columns. The header must name each of these columns once.
     fn columns<const N: usize>(&self, names: [&str; N]) -> Result<[usize; N], String> {
         let mut positions = [0; N];
         for (position, name) in positions.iter_mut().zip(names) {
@@ -68,8 +68,8 @@ impl<'b> Rows<'b> {
         Ok(positions)
     }
 
-    /// The number of the line that contains this byte, or of the next line if the byte ends a line. The reader's own
-    /// line numbers are one too low after CRLF (BurntSushi/rust-csv#395).
+    /// Returns the number of the line that contains this byte, or of the next line if the byte ends a line. The CSV
+    /// reader's own line numbers are one too low after CRLF (BurntSushi/rust-csv#395).
     fn line_at(&mut self, at: usize) -> u64 {
         let (from, mut line) = self.counted;
         let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
@@ -91,7 +91,7 @@ impl<'b> Rows<'b> {
     }
 }
 
-/// Each row with its line number, or the problem with it.
+/// Returns each row with its line number, or the problem with the row.
 impl Iterator for Rows<'_> {
     type Item = (u64, Result<StringRecord, String>);
 
@@ -105,8 +105,8 @@ impl Iterator for Rows<'_> {
     }
 }
 
-/// Finds a row that is too large before the reader stores it, which takes about 30 bytes per cell. The error has the
-/// byte at which the row begins.
+/// Checks the size of each row before the CSV reader stores the row. Storing a row takes about 30 bytes per cell. The
+/// error contains the index of the byte at which the row begins.
 fn check_rows(bytes: &[u8]) -> Result<(), (usize, String)> {
     let mut reader = csv_core::Reader::new();
     let mut row = vec![0; ROW_BYTES_MAX + 1];
@@ -128,13 +128,13 @@ fn check_rows(bytes: &[u8]) -> Result<(), (usize, String)> {
         match result {
             ReadRecordResult::Record => (row_bytes, columns, begin) = (0, 0, at),
             ReadRecordResult::End => return Ok(()),
-            // The end of the input has to be signaled once more to end the last row. The output is never full.
+            // The end of the input must be signaled once more, to end the last row. The output is never full.
             _ => {}
         }
     }
 }
 
-/// The problem with a row, without the reader's own line number.
+/// Describes the problem with a row, without the CSV reader's own line number.
 fn problem(error: &csv::Error) -> String {
     match error.kind() {
         ErrorKind::UnequalLengths { expected_len, len, .. } => {
@@ -145,7 +145,7 @@ fn problem(error: &csv::Error) -> String {
     }
 }
 
-/// The problem with a header that names a column twice.
+/// Describes the problem with a header that names a column twice.
 pub fn duplicate_column(column: &str) -> String {
     format!("duplicate column {column:?} in the first line")
 }
@@ -213,7 +213,7 @@ impl Problems {
         has_capacity
     }
 
-    /// The rows, or the problems if there are any. A file without rows has the problem `no_rows`.
+    /// Returns the rows, or the problems if there are any. A file without rows has the problem `no_rows`.
     fn or<T>(self, rows: Vec<T>, no_rows: &str) -> Result<Vec<T>, Vec<String>> {
         match (rows.is_empty(), self.0.is_empty()) {
             (_, false) => Err(self.0),
@@ -223,7 +223,7 @@ impl Problems {
     }
 }
 
-/// A cell as an error message shows it, truncated if it is long.
+/// Returns a cell in the form that error messages use, truncated if it is long.
 pub fn shown(cell: &str) -> String {
     match cell.char_indices().nth(SHOWN_CHARS) {
         Some((end, _)) => format!("{:?}…", &cell[..end]),

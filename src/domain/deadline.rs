@@ -1,4 +1,5 @@
-//! The deadline of a request, whether its client has disconnected, and the template time it has used.
+//! The limits of a request: its deadline, whether its client has disconnected, and the processor time that its
+//! templates have used.
 
 use std::{
     sync::{
@@ -21,12 +22,12 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// A deadline at `until`, for a client that is connected.
+    /// Creates a deadline at `until`, for a client that is connected.
     pub fn until(until: Instant) -> Self {
         Self { until, gone: CancellationToken::new(), template_time: TemplateTime::default() }
     }
 
-    /// The result of a future, or `None` if the caller disconnects or its deadline passes first.
+    /// Returns the result of a future, or `None` if the client disconnects or the deadline passes first.
     pub async fn wait_for<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
@@ -41,7 +42,7 @@ impl Deadline {
     }
 }
 
-/// CPU time used so far by the templates of one request.
+/// Processor time that the templates of one request have used so far.
 #[derive(Clone, Debug, Default)]
 pub struct TemplateTime(Arc<AtomicU64>);
 

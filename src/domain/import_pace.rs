@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-/// The pause after a transaction, as a multiple of the transaction's time.
+/// The pause after a transaction, as a multiple of the transaction's duration.
 const PAUSE_RATIO: u32 = 3;
 /// Maximum pause, so that a stalled database does not make the import endless.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Pauses after a transaction of an import that took this long, to let other processes write.
+/// Pauses after a transaction of an import, so that other processes can write. The parameter is the duration of the
+/// transaction.
 pub(super) async fn pause_after(transaction: Duration) {
     sleep((transaction * PAUSE_RATIO).min(PAUSE_MAX)).await;
 }

@@ -1,6 +1,6 @@
-//! Reading lists at a cost that does not grow with the list. An index gives the rows in the list's order, and a
-//! filter is applied row by row to a limited number of rows. A page that is not full when the limit is reached ends
-//! there, and its end cursor continues the scan. Totals are limited as well.
+//! Reads lists at a cost that does not grow with the length of the list. An index gives the rows in the order of the
+//! list. A filter is applied row by row, to a limited number of rows. If the limit is reached before the page is full,
+//! the page ends there, and the scan continues from its end cursor. Totals are limited as well.
 
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait as _, IntoSimpleExpr, Order,
@@ -19,7 +19,8 @@ use crate::db::Readers;
 pub const TOTAL_MAX: u64 = 10_000;
 /// Maximum number of rows that a filter scans for one page, and for one total.
 pub const LOOKED_AT_MAX: u64 = 10_000;
-/// The same maximum for a slow filter, which reads much text or rows of other tables.
+/// Maximum number of rows that a slow filter scans for one page, and for one total. A slow filter reads much text or
+/// rows of other tables.
 pub const LONG_LOOKED_AT_MAX: u64 = 2_000;
 
 /// A list: its rows and their order.
@@ -50,7 +51,7 @@ where
     E: EntityTrait,
     E::Model: Send + Sync,
 {
-    /// A list with the newest row first: by id, which is ordered by time.
+    /// Creates a list that is ordered by id, newest row first. Ids are ordered by time.
     pub fn newest_first(rows: Select<E>, id: E::Column, id_of: fn(&E::Model) -> Uuid) -> Self {
         Self {
             rows,
@@ -69,20 +70,20 @@ where
         Self { order, key, ..self }
     }
 
-    /// Adds a filter. Indexes are not used for it: they would find the rows in another order, so that all of them
-    /// would have to be read.
+    /// Adds a filter. No index is used for the filter, because such an index would find the rows in another order, and
+    /// all of them would have to be read.
     #[must_use]
     pub fn filtered(self, filter: Condition) -> Self {
         Self { filter: opaque(filter), ..self }
     }
 
-    /// Marks the filter as slow, which lowers the maximum number of rows that it scans.
+    /// Marks the filter as slow. This lowers the maximum number of rows that the filter scans.
     #[must_use]
     pub fn with_slow_filter(self) -> Self {
         Self { scanned_max: LONG_LOOKED_AT_MAX, ..self }
     }
 
-    /// Takes the rows' ids from this column of a joined table, whose index gives the order.
+    /// Takes the ids of the rows from this column of a joined table. An index of the joined table gives the order.
     #[must_use]
     pub fn by_id_in(self, id: impl IntoSimpleExpr) -> Self {
         Self { id: id.into_simple_expr(), ..self }
@@ -94,7 +95,7 @@ where
         Ok(frame.page(select.all(db).await?))
     }
 
-    /// The query of a page, and the frame that makes a page of its rows.
+    /// Returns the query for a page, and the frame that makes a page from the rows of the query.
     pub async fn begin(self, db: &Readers, keyset: Keyset) -> Result<(Select<E>, Frame<E>), Fault> {
         let bounds = keyset.bounds(&self.order, self.key.as_ref(), &self.id)?;
         let scan_end = if self.has_filter() {
@@ -121,13 +122,13 @@ where
         Ok((select, Frame { keyset, key, id_of, total, scan_end }))
     }
 
-    /// Whether the filter scans the rows one by one in the list's order. Without an index the order is only known
-    /// after all rows were read.
+    /// Returns whether the filter scans the rows one by one in the order of the list. Without an index for the order,
+    /// all rows must be read before their order is known.
     fn has_filter(&self) -> bool {
         !self.filter.is_empty() && self.key.as_ref().is_none_or(|key| key.has_index)
     }
 
-    /// The last row that the filter may scan for a page, if there are more rows after it.
+    /// Returns the last row that the filter may scan for a page, if there are more rows after it.
     async fn scan_end(
         &self,
         db: &Readers,
@@ -149,8 +150,8 @@ where
         })
     }
 
-    /// The number of rows, at most [`TOTAL_MAX`]; `None` if the filter would have to scan too many rows.
-    /// `is_too_long` is whether that is already known from the rows after the cursor.
+    /// Returns the number of rows, at most [`TOTAL_MAX`]; `None` if the filter would have to scan too many rows.
+    /// `is_too_long` means that the scan of the rows after the cursor has already shown this.
     async fn total(
         &self,
         db: &Readers,
@@ -166,7 +167,7 @@ where
         }
         let counted = self.rows.clone().filter(self.filter.clone());
         let counted = counted.select_only().expr_as(Expr::cust("1"), "one");
-        // The order makes the planner use the index, whatever its estimate of the number of rows.
+        // The order makes the planner use the index, regardless of its estimate of the number of rows.
         let counted = counted.order_by(self.id.clone(), self.order.clone()).limit(TOTAL_MAX);
         let count = Query::select()
             .expr(Expr::col(Asterisk).count())
@@ -179,7 +180,8 @@ where
 }
 
 impl<E: EntityTrait> Frame<E> {
-    /// Makes a page of the rows that were read: up to one more than the limit, to know whether there are more.
+    /// Makes a page from the rows that were read. One row more than the limit is read if it exists, so that it is known
+    /// whether there are more rows.
     pub fn page(self, rows: Vec<E::Model>) -> Page<E::Model> {
         let Self { keyset, key, id_of, total, scan_end } = self;
         keyset.page(rows, total, scan_end, |row| Position {
@@ -189,8 +191,8 @@ impl<E: EntityTrait> Frame<E> {
     }
 }
 
-/// Whether a column has one of these values. Duplicates are removed, so that the length of the statement is limited
-/// by the number of different values.
+/// Returns the condition that a column has one of these values. Duplicates are removed, so that the length of the
+/// statement is limited by the number of different values.
 pub fn is_one_of<V>(column: impl ColumnTrait, values: &[V]) -> SimpleExpr
 where
     V: Copy + PartialEq + Into<sea_orm::Value>,
@@ -204,7 +206,7 @@ where
     column.is_in(distinct)
 }
 
-/// The same condition in a form that planners do not use an index for.
+/// Returns the same condition in a form for which planners do not use an index.
 fn opaque(condition: Condition) -> Condition {
     if condition.is_empty() {
         return condition;

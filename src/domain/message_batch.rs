@@ -9,7 +9,8 @@ use super::Fault;
 /// Maximum number of messages that one transaction changes.
 pub const BATCH_MESSAGES_MAX: u64 = 500;
 
-/// Maximum number of bytes of text in these messages: `SQLite` rewrites the whole row, whatever changes in it.
+/// Maximum number of bytes of text in these messages. The size matters because `SQLite` rewrites the whole row,
+/// whatever changes in it.
 pub const BATCH_BYTES_MAX: i64 = 4 * 1024 * 1024;
 
 /// The messages of one transaction, in the order of the selection.
@@ -18,7 +19,8 @@ pub(in crate::domain) struct MessageBatch {
     pub has_more: bool,
 }
 
-/// The first of these messages, as many as one transaction may change; at least one if there is any.
+/// Returns the first of these messages, as many as one transaction may change. If there are any messages, at least one
+/// is returned.
 pub(in crate::domain) async fn batch_of<C: ConnectionTrait>(
     db: &C,
     messages: Select<message::Entity>,

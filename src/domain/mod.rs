@@ -1,8 +1,8 @@
-//! The rules of the product and all of its SQL. This layer knows neither GraphQL nor HTTP.
+//! The rules of the product and all of its SQL. This layer does not depend on GraphQL or HTTP.
 //!
-//! There are two kinds of failure. [`Failure::Refused`] is something the caller can act on: it has a
-//! code of the action's own enum and is returned as data in the response. [`Fault`] is everything
-//! else; `?` converts a database error to one.
+//! There are two kinds of failure. [`Failure::Refused`] is a refusal that the caller can act on. Its code is from the
+//! action's own enum, and it is returned as data in the response. [`Fault`] is every other failure. `?` converts a
+//! database error to a fault.
 
 use std::borrow::Cow;
 
@@ -75,8 +75,8 @@ pub fn refused<C>(
     Failure::Refused(Refusal { code, message: message.into(), field })
 }
 
-/// Converts a violation of a unique index to a refusal: of several simultaneous calls, the index lets only one succeed.
-/// Any other error becomes a fault.
+/// Converts a violation of a unique index to a refusal. If several calls are made at the same time, the index lets only
+/// one of them succeed. Any other error becomes a fault.
 pub fn refused_if_taken<C>(
     error: DbErr,
     code: C,
@@ -86,7 +86,7 @@ pub fn refused_if_taken<C>(
     if is_unique_violation(&error) { refused(code, field, message) } else { error.into() }
 }
 
-/// Separates a fault, which ends the whole call, from a refusal, which concerns only one item of it.
+/// Separates a fault from a refusal. A fault ends the whole call. A refusal concerns only one item of the call.
 pub fn split<T, C>(result: Result<T, Failure<C>>) -> Result<Result<T, Refusal<C>>, Fault> {
     match result {
         Ok(done) => Ok(Ok(done)),
@@ -95,7 +95,7 @@ pub fn split<T, C>(result: Result<T, Failure<C>>) -> Result<Result<T, Refusal<C>
     }
 }
 
-/// An invalid argument for which the action has no refusal code.
+/// Returns the fault for an invalid argument for which the action has no refusal code.
 pub fn bad_input(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::BadInput(message.into())
 }

@@ -1,6 +1,6 @@
-//! Keyset pagination (Relay's cursor connections): the cost of a page does not depend on its position.
-//! A cursor is the base64url encoding of a checksum, a version, the list with its order, the order's
-//! key and the row's id. An edited cursor, or one of another list or order, is refused.
+//! Keyset pagination (Relay's cursor connections): the cost of a page does not depend on its position. A cursor is the
+//! base64url encoding of a checksum, a version, the list with its order, the order's key and the row's id. A cursor
+//! that was edited or belongs to another list or order is refused.
 
 use std::fmt;
 
@@ -16,7 +16,8 @@ use super::{Fault, bad_input};
 pub const PAGE_DEFAULT: u64 = 20;
 /// Maximum number of rows in a page.
 pub const PAGE_MAX: u64 = 100;
-/// Maximum number of bytes in a cursor. The longest key, a name and an external id, needs fewer.
+/// Maximum number of bytes in a cursor. The longest key, which consists of a name and an external id, needs fewer
+/// bytes.
 const CURSOR_BYTES_MAX: usize = 4_096;
 const CURSOR_VERSION: &str = "1";
 
@@ -45,7 +46,8 @@ pub struct Page<M> {
     pub total: Option<u64>,
 }
 
-/// The position of a row in a list: the value that it is ordered by, empty if that is the id alone, and its id.
+/// The position of a row in a list: its id, and the value by which the list is ordered. The value is empty if the list
+/// is ordered only by id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Position {
     pub key: String,
@@ -83,7 +85,7 @@ pub struct OrderKey<E: EntityTrait> {
     pub of: fn(&E::Model) -> String,
     /// Decodes the value of a cursor.
     pub value: fn(&str) -> Option<sea_orm::Value>,
-    /// Whether an index gives this order; the column then has text values.
+    /// Whether an index gives this order. In this case the column has text values.
     pub has_index: bool,
 }
 
@@ -122,7 +124,8 @@ impl PageArgs {
 }
 
 impl Position {
-    /// The condition for the rows on one side of this position; `is_inclusive` adds the row at the position.
+    /// Returns the condition for the rows on one side of this position. If `is_inclusive` is set, the row at the
+    /// position is included.
     pub fn beyond<E: EntityTrait>(
         &self,
         key: Option<&OrderKey<E>>,
@@ -195,7 +198,7 @@ impl Keyset {
         self.with_total
     }
 
-    /// The condition of both cursors for a list in `order`.
+    /// Returns the condition for the rows between both cursors, for a list in `order`.
     pub fn bounds<E: EntityTrait>(
         &self,
         order: &Order,
@@ -212,12 +215,12 @@ impl Keyset {
         Ok(bounds)
     }
 
-    /// Whether there is no cursor: the page is the first or the last one.
+    /// Returns whether there is no cursor. In this case the page is the first or the last page.
     pub fn has_no_cursor(&self) -> bool {
         self.after.is_none() && self.before.is_none()
     }
 
-    /// The order in which rows are read; it is reversed when paging backward.
+    /// Returns the order in which rows are read. It is reversed when paging backward.
     pub fn reading_order(&self, order: &Order) -> Order {
         match (order, self.is_backward) {
             (Order::Asc, false) | (Order::Desc, true) => Order::Asc,
@@ -225,8 +228,8 @@ impl Keyset {
         }
     }
 
-    /// Makes a page of rows that were read in [`Keyset::reading_order`], one more than the limit if
-    /// there are more. `scan_end` is the last scanned row if the scan ended before the list did.
+    /// Makes a page from rows that were read in [`Keyset::reading_order`]. If there are more rows than the limit, one
+    /// more row is read. `scan_end` is the last scanned row if the scan ended before the list did.
     pub fn page<M>(
         &self,
         mut rows: Vec<M>,
@@ -278,7 +281,7 @@ mod tests {
         }
     }
 
-    /// The longest cursors are those of the list of sub-accounts by name.
+    /// The list of sub-accounts by name has the longest cursors.
     #[test]
     fn the_longest_cursor_is_valid() {
         let key = search_text(&"😀".repeat(200), Some(&"😀".repeat(200)));

@@ -4,10 +4,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ColumnTrait, Condition};
 use uuid::Uuid;
 
-/// Maximum difference between the time in a row's id and the row's own time: the clock is read separately for each.
+/// Maximum difference between the time in a row's id and the row's own time. The times differ because the clock is read
+/// separately for each of them.
 const ID_SKEW_MAX: TimeDelta = TimeDelta::seconds(10);
 
-/// The latest time that an id can have: 48 bits of milliseconds.
+/// The latest time that an id can contain: 48 bits of milliseconds.
 const ID_MILLIS_MAX: u128 = (1 << 48) - 1;
 
 /// A range of times: `from` is included and `to` is excluded; `None` means no bound.
@@ -18,8 +19,9 @@ pub struct DateTimeRange {
 }
 
 impl DateTimeRange {
-    /// The condition on rows with this id and this time. Ids begin with their creation time (`clock`), so that
-    /// the index of the ids finds the range. Only rows near the bounds are compared by their own time.
+    /// Returns the condition that rows are in the range, for rows with this id and this time. Ids begin with their
+    /// creation time (`clock`), so the index of the ids finds the range. The rows' own time is compared only near the
+    /// bounds.
     pub fn on<C: ColumnTrait>(&self, id: C, time: C) -> Condition {
         let mut all = Condition::all();
         if let Some(from) = self.from {
@@ -36,7 +38,7 @@ impl DateTimeRange {
     }
 }
 
-/// The smallest id of the time `at + by`.
+/// Returns the smallest id that has the time `at + by`.
 fn first_id(at: DateTime<Utc>, by: TimeDelta) -> Uuid {
     let millis = at.timestamp_millis().saturating_add(by.num_milliseconds());
     Uuid::from_u128(u128::try_from(millis).unwrap_or(0).min(ID_MILLIS_MAX) << 80)

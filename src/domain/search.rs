@@ -10,13 +10,14 @@ use super::{
     validate::{NAME_CHARS_MAX, is_within, may_be_stored},
 };
 
-/// Text in lower case. Each character is folded by itself, so that a part of a text is folded like the whole text.
+/// Converts text to lower case. Each character is converted by itself, so that a part of the text has the same form as
+/// in the whole text.
 pub fn folded(text: &str) -> String {
     text.chars().flat_map(char::to_lowercase).collect()
 }
 
-/// Whether folded text contains `text`, which must have at most 200 characters. `LIKE` is not used: on `SQLite` its
-/// time is proportional to the product of both lengths.
+/// Returns the condition that folded text contains `text`, which must have at most 200 characters. `LIKE` is not used,
+/// because on `SQLite` its time is proportional to the product of both lengths.
 pub fn holds(backend: DbBackend, folded_text: SimpleExpr, text: &str) -> Result<SimpleExpr, Fault> {
     let text = text.trim();
     if !is_within(text, NAME_CHARS_MAX) {
@@ -25,7 +26,7 @@ pub fn holds(backend: DbBackend, folded_text: SimpleExpr, text: &str) -> Result<
     Ok(holds_short(backend, folded_text, text))
 }
 
-/// Like [`holds`], for a text whose length has been checked.
+/// Like [`holds`], for text whose length has already been checked.
 pub fn holds_short(backend: DbBackend, folded_text: SimpleExpr, text: &str) -> SimpleExpr {
     let text = folded(text);
     if !may_be_stored(&text) {

@@ -1,6 +1,6 @@
-//! Streams of changes: the caller's balance, its messages, and a main account's sub-accounts. An event
-//! (`events`) has the ids of changed rows, which are then read with the caller's permissions, once for all listeners
-//! of the account. Changes in quick succession may be combined.
+//! Streams of changes to the caller's balance, to its messages, and to a main account's sub-accounts. An event
+//! (`events`) contains the ids of changed rows. The rows are then read with the caller's permissions, once for all
+//! listeners of the account. Changes in quick succession may be combined.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -97,7 +97,8 @@ pub async fn run(app: &App) {
     }
 }
 
-/// The balance and the limits that the caller's key may see, whenever they change after this function has returned.
+/// Streams the balance and the limits that the caller's key may see, whenever they change after this function has
+/// returned.
 pub async fn balances(
     app: Arc<App>,
     caller: AccountCaller,
@@ -134,7 +135,7 @@ async fn balance(
     app.updates.balances.get_since(caller.account_id, since, read).await
 }
 
-/// The caller's messages whenever they change: all messages, or only the one with the id `only`.
+/// Streams the caller's messages whenever they change: all messages, or only the message with the id `only`.
 pub fn messages(
     app: Arc<App>,
     caller: AccountCaller,
@@ -161,7 +162,8 @@ pub fn messages(
             seen_until = received.at;
             for ids in ids.chunks(READ_MAX) {
                 for id in ids.iter().filter(|id| only.is_none_or(|only| only == **id)) {
-                    // A turn for each message, because the listener may be slow to process the previous one.
+                    // Each message is processed in its own turn, because the listener may be slow to process the
+                    // previous message.
                     let read = || message(&app, &listener, &caller, ids, *id, received.since);
                     let (row, turn) = read_until_ok(&listener, read).await;
                     if let Some(row) = row {
@@ -173,7 +175,7 @@ pub fn messages(
     }
 }
 
-/// One of several messages that are read together.
+/// Returns one of several messages that are read together.
 async fn message(
     app: &App,
     listener: &Listener,
@@ -193,7 +195,7 @@ async fn message(
     Ok(messages.rows.get(&id).cloned())
 }
 
-/// The newest messages of the caller, newest first.
+/// Returns the newest messages of the caller, newest first.
 async fn newest(
     app: &App,
     listener: &Listener,
@@ -216,7 +218,7 @@ async fn newest(
     app.updates.newest.get_since((caller.account_id, caller.environment), since, read).await
 }
 
-/// The team's sub-accounts whenever their settings, status or money change.
+/// Streams the team's sub-accounts whenever their settings, status or money change.
 pub fn sub_accounts(app: Arc<App>, main: MainCaller) -> impl Stream<Item = Update<account::Model>> {
     let mut listener = app.events.listen(main.team_id());
     stream! {
@@ -241,7 +243,7 @@ pub fn sub_accounts(app: Arc<App>, main: MainCaller) -> impl Stream<Item = Updat
                         continue;
                     }
                     if sent.len() >= SENT_ACCOUNTS_MAX {
-                        // Some changes may be sent twice.
+                        // As a result, some changes may be sent twice.
                         sent.clear();
                     }
                     sent.insert(row.id, row.updated_at);
@@ -252,7 +254,7 @@ pub fn sub_accounts(app: Arc<App>, main: MainCaller) -> impl Stream<Item = Updat
     }
 }
 
-/// One of several sub-accounts that are read together.
+/// Returns one of several sub-accounts that are read together.
 async fn sub_account(
     app: &App,
     listener: &Listener,
@@ -275,7 +277,7 @@ async fn sub_account(
     Ok(accounts.get(&id).cloned())
 }
 
-/// The sub-accounts that changed at `changed_since` or later, by id.
+/// Returns the sub-accounts that changed at `changed_since` or later, by id.
 async fn changed(
     app: &App,
     listener: &Listener,
@@ -300,7 +302,7 @@ async fn changed(
     app.updates.changed_accounts.get_since(key, since, read).await
 }
 
-/// Reads in a turn of the team, and retries until it succeeds: a stream survives an outage of the database.
+/// Reads in a turn of the team, and retries until the read succeeds. So a stream survives an outage of the database.
 async fn read_until_ok<T, F>(listener: &Listener, read: impl Fn() -> F) -> (T, Turn)
 where
     F: Future<Output = Result<T, Fault>>,

@@ -12,7 +12,7 @@ pub const NAME_CHARS_MAX: usize = 200;
 pub const EXTERNAL_ID_CHARS_MAX: usize = 200;
 /// Maximum number of bytes of metadata as compact JSON.
 pub const METADATA_BYTES_MAX: usize = 16 * 1024;
-/// Maximum nesting of objects and lists in metadata, which the JSON parser must be able to read back.
+/// Maximum nesting depth of objects and lists in metadata. The JSON parser must be able to read stored metadata.
 pub const METADATA_LEVELS_MAX: usize = 32;
 /// Maximum number of characters in an idempotency key.
 pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
@@ -51,52 +51,53 @@ pub const LOCALE_RULE: &str =
 pub const TIME_ZONE_RULE: &str =
     "The time zone is not valid (expected an IANA time zone name, such as Europe/Vienna).";
 
-/// Whether text has at most `chars_max` characters. The characters of a much longer text are not counted.
+/// Returns whether text has at most `chars_max` characters. If the text is much longer, its characters are not counted.
 pub fn is_within(text: &str, chars_max: usize) -> bool {
     text.len() <= chars_max * CHAR_BYTES_MAX && text.chars().count() <= chars_max
 }
 
-/// A trimmed name of 1 to 200 characters.
+/// Trims a name and checks that it has 1 to 200 characters.
 pub fn name(text: &str) -> Option<String> {
     line(text.trim(), NAME_CHARS_MAX)
 }
 
-/// An external id of 1 to 200 characters, unchanged.
+/// Checks that an external id has 1 to 200 characters. The id is not changed.
 pub fn external_id(text: &str) -> Option<String> {
     line(text, EXTERNAL_ID_CHARS_MAX)
 }
 
-/// An idempotency key of 1 to 255 characters, unchanged. Invisible characters are allowed: it is not displayed.
+/// Checks that an idempotency key has 1 to 255 characters. The key is not changed. Invisible characters are allowed,
+/// because the key is not displayed.
 pub fn idempotency_key(text: &str) -> Option<String> {
     let fits = !text.is_empty() && is_within(text, IDEMPOTENCY_KEY_CHARS_MAX);
     (fits && may_be_stored(text)).then(|| text.to_owned())
 }
 
-/// A trimmed note of 1 to 500 characters.
+/// Trims a note and checks that it has 1 to 500 characters.
 pub fn note(text: &str) -> Option<String> {
     line(text.trim(), NOTE_CHARS_MAX)
 }
 
-/// A trimmed label or tag of 1 to 64 characters.
+/// Trims a label or tag and checks that it has 1 to 64 characters.
 pub fn label(text: &str) -> Option<String> {
     line(text.trim(), LABEL_CHARS_MAX)
 }
 
-/// A well-formed BCP 47 tag in its canonical case.
+/// Returns a well-formed BCP 47 tag in its canonical case.
 pub fn locale(text: &str) -> Option<String> {
     let text = text.trim();
     (text.len() <= LOCALE_CHARS_MAX).then(|| Locale::normalize(text).ok())?.map(Into::into)
 }
 
-/// A time zone by its name in the IANA database.
+/// Finds a time zone by its name in the IANA database.
 pub fn time_zone(text: &str) -> Option<TimeZone> {
     let text = text.trim();
     (text.len() <= TIME_ZONE_BYTES_MAX).then(|| TimeZone::named(text))?
 }
 
-/// The JSON text of an object of at most 16 KiB, 1,000 values and 32 levels of nesting, without NUL, which PostgreSQL
-/// cannot store, and without the names that `serde_json` reserves. Equal objects have equal texts,
-/// because the names are sorted.
+/// Returns the JSON text of metadata. The object must be at most 16 KiB, and have at most 1,000 values and 32 levels of
+/// nesting. It must not contain NUL, because PostgreSQL cannot store NUL, or names that `serde_json` reserves. Equal
+/// objects have equal JSON text, because the names are sorted.
 pub fn metadata(metadata: &Map<String, Value>) -> Option<String> {
     let mut budget = ObjectBudget { values: OBJECT_VALUES_MAX, bytes: METADATA_BYTES_MAX };
     if !budget.fits_members(metadata, METADATA_LEVELS_MAX) {
@@ -105,15 +106,16 @@ pub fn metadata(metadata: &Map<String, Value>) -> Option<String> {
     serde_json::to_string(metadata).ok().filter(|text| text.len() <= METADATA_BYTES_MAX)
 }
 
-/// Whether an object can be the variables of a template; the rules are those of [`metadata`].
+/// Returns whether an object can be the variables of a template. The rules are the same as for [`metadata`].
 pub fn are_variables(variables: &Map<String, Value>) -> bool {
     metadata(variables).is_some()
 }
 
-/// The values and bytes that an object may still have. An object that is too large is refused before all of it is read.
+/// The number of values and bytes that an object may still have. An object that is too large is refused before all of
+/// it is read.
 struct ObjectBudget {
     values: usize,
-    /// Bytes of the object's strings; their JSON has at least as many.
+    /// Bytes of the object's strings. The JSON text of the strings has at least as many bytes.
     bytes: usize,
 }
 
@@ -147,14 +149,14 @@ impl ObjectBudget {
     }
 }
 
-/// Whether a stored name, id or address can equal this text: none of them has control characters, and
+/// Returns whether a stored name, id or address can equal this text. Stored values have no control characters, and
 /// PostgreSQL refuses a query with NUL.
 pub fn may_be_stored(text: &str) -> bool {
     !text.chars().any(char::is_control)
 }
 
-/// Whether text is a single line that is displayed as it is stored: without control characters, without Unicode's line
-/// and paragraph separators, and without characters that change the text direction.
+/// Returns whether text is a single line that is displayed as it is stored: without control characters, without
+/// Unicode's line and paragraph separators, and without characters that change the text direction.
 pub fn is_line(text: &str) -> bool {
     !text.chars().any(|char| {
         let is_separator = matches!(char, '\u{2028}' | '\u{2029}');
@@ -162,7 +164,7 @@ pub fn is_line(text: &str) -> bool {
     })
 }
 
-/// Unicode's property `Bidi_Control`.
+/// Returns whether a character has Unicode's property `Bidi_Control`.
 fn is_bidi_control(char: char) -> bool {
     matches!(
         char,
@@ -170,12 +172,13 @@ fn is_bidi_control(char: char) -> bool {
     )
 }
 
-/// Whether the text has any visible character.
+/// Returns whether the text has any visible character.
 pub fn is_visible(text: &str) -> bool {
     !text.chars().all(|char| char.is_whitespace() || is_ignorable(char))
 }
 
-/// Unicode's property `Default_Ignorable_Code_Point`, and the Braille pattern without dots.
+/// Returns whether a character has Unicode's property `Default_Ignorable_Code_Point`, or is the Braille pattern without
+/// dots.
 pub fn is_ignorable(char: char) -> bool {
     matches!(
         char,
@@ -250,7 +253,7 @@ mod tests {
         }
     }
 
-    /// The object itself does not count as a value.
+    /// The object itself is not included in the number of values.
     #[test]
     fn metadata_that_is_too_large_is_refused() {
         let list = |values: usize| json!({ "a": vec![0; values - 1] });

@@ -1,7 +1,7 @@
 //! Limits on the bytes of content that an account writes: text, subjects, HTML and metadata of messages, and the
-//! content of contacts and templates. The size of one call is limited, because its content is held in memory until it
-//! is stored. Accounts and teams have a rate (the generic cell rate algorithm, by governor), because an e-mail of 200
-//! KiB costs the database as much as a thousand SMS.
+//! content of contacts and templates. The size of one call is limited, because its content is kept in memory until it
+//! is stored. The rates of accounts and teams are limited (with the generic cell rate algorithm of the crate governor),
+//! because an e-mail of 200 KiB costs the database as much as a thousand SMS.
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -27,7 +27,8 @@ pub const BURST_BYTES: u32 = 8 * 1024 * 1024;
 const CALL_TOO_LARGE: &str = "A call can send at most 2 MiB of text, subjects, HTML and metadata; \
                               split it into several calls.";
 
-/// The rate of a team, as a multiple of the rate of one account. It does not depend on the number of its accounts.
+/// The rate of a team, as a multiple of the rate of one account. It does not depend on the number of accounts in the
+/// team.
 pub const TEAM_SHARE: u32 = 2;
 
 type Rates = RateLimiter<Uuid, DefaultKeyedStateStore<Uuid>, DefaultClock>;
@@ -50,14 +51,15 @@ impl Default for WriteRates {
 }
 
 impl WriteRates {
-    /// Charges the rates of the account and its team.
+    /// Charges the bytes to the rates of the account and its team.
     ///
     /// # Errors
     /// [`Fault::WritesTooFast`] if one of the rates is exceeded.
     pub fn take(&self, writer: AccountIds, bytes: usize) -> Result<(), Fault> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(BURST_BYTES);
         let Some(bytes) = NonZeroU32::new(bytes) else { return Ok(()) };
-        // The account's rate is first: an account that exceeds it does not use up the rate of its team.
+        // The account's rate is checked first, so that an account that exceeds its own rate does not use up the rate of
+        // its team.
         for (rates, id) in [(&self.accounts, writer.account_id), (&self.teams, writer.team_id)] {
             let taken = rates.check_key_n(&id, bytes).expect("the bytes are limited to a burst");
             taken.map_err(|until| {
@@ -87,23 +89,23 @@ pub(super) struct CallBytes {
 }
 
 impl CallBytes {
-    /// A call that stores its content, which is charged to the caller's rate.
+    /// Creates the counter for a call that stores its content. The content is charged to the caller's rate.
     pub fn charged_to(app: &App, caller: &AccountCaller) -> Self {
         Self { writer: Some((Arc::clone(&app.writes), caller.into())), bytes: 0, charged: 0 }
     }
 
-    /// A call that stores nothing and is not charged.
+    /// Creates the counter for a call that stores nothing and is not charged.
     pub fn uncharged() -> Self {
         Self { writer: None, bytes: 0, charged: 0 }
     }
 
-    /// Adds the content of a message, unless the call becomes too large.
+    /// Adds the bytes of a message's content. Fails if the call becomes too large.
     pub fn add(&mut self, bytes: usize) -> Result<(), Fault> {
         self.bytes = self.bytes.saturating_add(bytes);
         if self.bytes > CALL_BYTES_MAX { Err(bad_input(CALL_TOO_LARGE)) } else { Ok(()) }
     }
 
-    /// Charges the account's rate with the bytes that were added since the last charge.
+    /// Charges the bytes that were added since the last charge to the account's rate.
     pub fn charge(&mut self) -> Result<(), Fault> {
         let Some((rates, writer)) = &self.writer else { return Ok(()) };
         rates.take(*writer, self.bytes - self.charged).map_err(|fault| match fault {
@@ -118,7 +120,7 @@ impl CallBytes {
     }
 }
 
-/// The time after which an account's rate allows this number of bytes again.
+/// Returns the time after which an account's rate allows this number of bytes again.
 fn refill_time(bytes: usize) -> Duration {
     let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
     Duration::from_secs_f64(f64::from(bytes) / f64::from(BYTES_PER_SECOND))
@@ -140,7 +142,7 @@ mod tests {
         AccountIds { team_id: Uuid::from_u128(team), account_id: Uuid::from_u128(account) }
     }
 
-    /// All accounts of a team have the rate of two accounts in total.
+    /// All accounts of a team share a rate that is twice the rate of one account.
     #[test]
     fn the_accounts_of_a_team_share_its_rate() {
         let (rates, burst) = (WriteRates::default(), usize::try_from(BURST_BYTES).expect("small"));

@@ -1,6 +1,7 @@
-//! Access to fields by role. Each field has a guard, and mutations get a caller of the role that the domain requires
-//! from their context, so that a missing check does not compile. Fields that a key cannot use are not visible in its
-//! introspection or in the schema against which its documents are validated.
+//! Access to fields by role. Each field has a guard. Mutations get their caller from the context,
+//! as a caller of the role that the domain requires. A mutation without this check therefore does
+//! not compile. Fields that a key cannot use are not visible in the key's introspection or in the
+//! schema against which the key's documents are validated.
 
 use std::{hash::Hash, sync::Arc};
 
@@ -24,10 +25,11 @@ use crate::{
     limits::memory_budget::Reservation,
 };
 
-/// The audience whose part of the schema is visible.
+/// The audience that sees a part of the schema. It determines which fields and types are visible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audience {
-    /// The whole schema. It serves to distinguish hidden fields from nonexistent ones; no request is executed with it.
+    /// Sees the whole schema. This audience is used to distinguish hidden fields from fields that
+    /// do not exist. No request is executed for it.
     Everything,
     Role(Role),
 }
@@ -67,22 +69,24 @@ fn seen_by(ctx: &Context<'_>, roles: &[Role]) -> bool {
     }
 }
 
-/// Visible to all keys of accounts. TEST keys see the same fields as LIVE keys.
+/// Returns whether a field for all keys of accounts is visible. TEST keys see the same fields as
+/// LIVE keys.
 pub fn account(ctx: &Context<'_>) -> bool {
     seen_by(ctx, &[Role::MainAccount, Role::SubAccount])
 }
 
-/// Visible to all keys of main accounts. TEST keys see the same fields as LIVE keys.
+/// Returns whether a field for all keys of main accounts is visible. TEST keys see the same fields
+/// as LIVE keys.
 pub fn main(ctx: &Context<'_>) -> bool {
     seen_by(ctx, &[Role::MainAccount])
 }
 
-/// Visible to the keys that pass [`RoleGuard::Team`].
+/// Returns whether a field for the keys that pass [`RoleGuard::Team`] is visible.
 pub fn team(ctx: &Context<'_>) -> bool {
     seen_by(ctx, &[Role::MainAccount, Role::Operator])
 }
 
-/// Visible to the keys that pass [`RoleGuard::Operator`].
+/// Returns whether a field for the keys that pass [`RoleGuard::Operator`] is visible.
 pub fn operator(ctx: &Context<'_>) -> bool {
     seen_by(ctx, &[Role::Operator])
 }
@@ -93,42 +97,42 @@ type Loaded<K> = <Rows as Loader<K>>::Value;
 pub trait ContextExt {
     fn app(&self) -> Result<&Arc<App>, Fault>;
     fn caller(&self) -> Result<&Caller, Fault>;
-    /// The caller as an account.
+    /// Returns the caller as an account. Fails for an operator.
     fn account(&self) -> Result<AccountCaller, Fault> {
         self.caller()?.account()
     }
-    /// The caller as an account, with a LIVE key.
+    /// Returns the caller as an account with a LIVE key. Fails for other callers.
     fn live_account(&self) -> Result<LiveAccountCaller, Fault> {
         self.account()?.live()
     }
-    /// The caller as a main account, with a LIVE key.
+    /// Returns the caller as a main account with a LIVE key. Fails for other callers.
     fn live_main(&self) -> Result<LiveMainCaller, Fault> {
         self.caller()?.main()?.live()
     }
     fn operator(&self) -> Result<OperatorCaller, Fault> {
         self.caller()?.operator()
     }
-    /// Loads rows by id, batched over the request.
+    /// Returns the loader for rows by id. It loads the rows of a request in batches.
     fn rows(&self) -> Result<&DataLoader<Rows>>;
-    /// Loads the value of a key, if there is a key and it has a value.
+    /// Loads the value for a key. Returns `None` if there is no key or no value.
     fn load<K>(&self, key: Option<K>) -> impl Future<Output = Result<Option<Loaded<K>>>> + Send
     where
         K: Send + Sync + Hash + Eq + Clone + 'static,
         Rows: Loader<K, Error = Arc<Fault>>;
-    /// Loads the row with an id, if there is an id and it exists. Each field gets its own copy, and
-    /// each copy counts against the memory reservation.
+    /// Loads the row with an id. Returns `None` if there is no id or no row. Each field gets its
+    /// own copy of the row, and each copy is counted against the memory reservation.
     fn row<K, V>(&self, key: Option<K>) -> impl Future<Output = Result<Option<V>>> + Send
     where
         K: Send + Sync + Hash + Eq + Clone + 'static,
         V: TextBytes + Clone + Send + Sync + 'static,
         Rows: Loader<K, Value = Arc<V>, Error = Arc<Fault>>;
-    /// The memory reservation of the request.
+    /// Returns the memory reservation of the request.
     fn reservation(&self) -> Result<&Arc<Reservation>>;
-    /// Counts a text of the response against the memory reservation and returns it.
+    /// Counts a string of the response against the memory reservation, and returns the string.
     fn answer<'t>(&self, text: Option<&'t str>) -> Result<Option<&'t str>>;
-    /// The deadline of a query or mutation.
+    /// Returns the deadline of a query or mutation.
     fn deadline(&self) -> Result<&Deadline, Fault>;
-    /// The permit to execute the fields of a query or mutation.
+    /// Returns the permit for executing the fields of a query or mutation.
     fn field_permit(&self) -> Result<&FieldPermit>;
 }
 
@@ -163,7 +167,8 @@ impl ContextExt for Context<'_> {
         Rows: Loader<K, Value = Arc<V>, Error = Arc<Fault>>,
     {
         let Some(found) = self.load(key).await? else { return Ok(None) };
-        // The row is copied only now, because thousands of fields may have requested it.
+        // The row is copied only after its memory is reserved, because thousands of fields may have
+        // requested it.
         self.reservation()?.take(found.bytes())?;
         Ok(Some(Arc::unwrap_or_clone(found)))
     }

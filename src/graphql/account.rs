@@ -1,4 +1,4 @@
-//! Accounts, and the queries about the caller's own account.
+//! Accounts, and the queries for the caller's own account.
 
 use async_graphql::{Context, ID, Object, Result, SimpleObject};
 use entity::account as rows;
@@ -170,7 +170,7 @@ impl Account {
     }
 }
 
-/// A balance of the team; `None` if the main account hides it from the caller.
+/// Returns a balance of the team, or `None` if the main account hides it from the caller.
 pub async fn balance_if_visible(ctx: &Context<'_>, micros: i64) -> Result<Option<Cents>> {
     let is_visible = match ctx.account() {
         Ok(caller) if caller.is_sub_account => {
@@ -182,7 +182,7 @@ pub async fn balance_if_visible(ctx: &Context<'_>, micros: i64) -> Result<Option
     Ok(is_visible.then(|| Micros::from_db(micros).into()))
 }
 
-/// The requested dimensions, sorted and without duplicates.
+/// Returns the requested dimensions, sorted and without duplicates.
 pub fn domain_dimensions(
     group_by: Option<Vec<UsageDimension>>,
 ) -> Vec<domain::billing::usage::UsageDimension> {

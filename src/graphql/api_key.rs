@@ -1,4 +1,4 @@
-//! API keys: listing, creating, renaming, rotating and revoking them.
+//! API keys: listing, creating, renaming, rotating and revoking keys.
 
 use async_graphql::{Context, ID, InputObject, Object, Result};
 use entity::{api_key as rows, audit_entry::AuditAction};

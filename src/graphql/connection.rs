@@ -1,4 +1,4 @@
-//! Relay's cursor connections over the domain's pages.
+//! Converts the domain's pages to Relay's cursor connections.
 
 use std::borrow::Cow;
 
@@ -9,14 +9,14 @@ use async_graphql::{
 
 use crate::domain::page::{Cursor, Page, PageArgs, check_cursor};
 
-/// One page of a list (Relay's cursor connections).
+/// One page of a list, as a connection (Relay's cursor connections).
 pub struct List<N> {
     edges: Vec<ListEdge<N>>,
     has_previous: bool,
     has_next: bool,
     start: Option<Cursor>,
     end: Option<Cursor>,
-    /// The total; `None` if it was not requested or is not known.
+    /// The total number of nodes; `None` if it was not requested or is not known.
     total: Option<u64>,
 }
 
@@ -105,7 +105,8 @@ impl<N: OutputType> ListEdge<N> {
     }
 }
 
-/// The arguments that each field with a connection has, after its own: name, type, description.
+/// The arguments of each field that returns a connection. They follow the field's own arguments.
+/// Each entry contains the name, the type and the description.
 const PAGE_ARGS: [(&str, &str, &str); 4] = [
     (
         "first",
@@ -146,13 +147,13 @@ pub fn add_page_args(registry: &mut Registry) {
     }
 }
 
-/// The values of [`PAGE_ARGS`]. The total is requested if the field selects `totalCount`.
+/// Reads the values of [`PAGE_ARGS`]. The total is requested if the field selects `totalCount`.
 pub fn page_args(ctx: &Context<'_>) -> Result<PageArgs> {
     let (_, first) = ctx.param_value("first", None)?;
     let (_, after): (_, Option<String>) = ctx.param_value("after", None)?;
     let (_, last) = ctx.param_value("last", None)?;
     let (_, before): (_, Option<String>) = ctx.param_value("before", None)?;
-    // Checked here, before the arguments are copied for each of many accounts.
+    // The cursors are checked here, before the arguments are copied for each of many accounts.
     for cursor in [&after, &before].into_iter().flatten() {
         check_cursor(cursor)?;
     }

@@ -1,4 +1,4 @@
-//! Enums of the API that the domain or an entity declares.
+//! Enums in the API that the domain or an entity declares.
 
 use std::borrow::Cow;
 
@@ -31,12 +31,13 @@ pub type Role = DomainEnum<api_key::Role>;
 pub type SmsEncoding = DomainEnum<domain::channel::segments::SmsEncoding>;
 pub type SubAccountOrderField = DomainEnum<domain::team::sub_account_list::SubAccountOrderField>;
 
-/// A value of an enum that is declared elsewhere. `DoThisRefusal`, the reasons why a mutation `doThis` is refused, is
-/// called `DoThisErrorCode` in the schema.
+/// A value of an enum that the domain or an entity declares. The schema renames one kind of enum:
+/// `DoThisRefusal`, which contains the reasons why a mutation `doThis` is refused, is called
+/// `DoThisErrorCode`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct DomainEnum<T>(pub T);
 
-/// Converts the values to those of the domain.
+/// Converts the values of an API enum to those of the domain.
 pub fn values<T>(given: Option<Vec<DomainEnum<T>>>) -> Option<Vec<T>> {
     given.map(|given| given.into_iter().map(|value| value.0).collect())
 }
@@ -88,7 +89,7 @@ impl<T: ApiEnum> DomainEnum<T> {
     }
 }
 
-/// A doc comment without the space at the beginning of each line.
+/// Returns a doc comment without the space at the beginning of each line.
 fn trimmed(doc: &str) -> String {
     doc.trim().lines().map(str::trim).collect::<Vec<_>>().join("\n")
 }

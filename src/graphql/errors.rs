@@ -1,6 +1,7 @@
-//! The two kinds of failures. A refusal is data: an entry of the payload's `errors`, with a code of
-//! the mutation's own enum. Everything else is a top-level error with a [`Code`]. Internal causes
-//! are logged with the request's id and not shown.
+//! The two kinds of failures. A refusal is a part of the data: it is an entry of the payload's
+//! `errors`, with a code from the mutation's own enum. Every other failure is a top-level error
+//! with a [`Code`]. The internal cause of a failure is logged with the request's id and not shown
+//! to the client.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -11,10 +12,10 @@ use strum::{EnumIter, EnumString, IntoStaticStr};
 use super::enums::DomainEnum;
 use crate::domain::{Fault, Refusal};
 
-/// Delay before an UNAVAILABLE request should be retried.
+/// Number of seconds after which an UNAVAILABLE request should be retried.
 const RETRY_AFTER_SECONDS: u64 = 1;
 
-/// The values of `extensions.code` of top-level errors.
+/// The values that `extensions.code` of a top-level error can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum Code {
@@ -40,7 +41,7 @@ impl Code {
         self.into()
     }
 
-    /// The description of the code in `docs/reference/errors.md`, as Markdown.
+    /// Returns the description of the code in `docs/reference/errors.md`, as Markdown.
     pub fn description(self) -> &'static str {
         match self {
             Self::Unauthenticated => {
@@ -90,7 +91,7 @@ impl Code {
     }
 }
 
-/// The code of an error, if it has one.
+/// Returns the code of an error, if the error has one.
 pub fn code_of(error: &ServerError) -> Option<Code> {
     match error.extensions.as_ref()?.get("code")? {
         Value::String(code) => code.parse().ok(),
@@ -98,7 +99,7 @@ pub fn code_of(error: &ServerError) -> Option<Code> {
     }
 }
 
-/// `OK`, or the code of the first error, as one word for logs and metrics.
+/// Returns `OK` or the code of the first error, as one word for logs and metrics.
 pub fn first_code(errors: &[ServerError]) -> &'static str {
     match errors.first() {
         None => "OK",
@@ -117,8 +118,9 @@ pub fn set_code(error: &mut ServerError, code: Code) {
     error.extensions.get_or_insert_with(ErrorExtensionValues::default).set("code", code.as_str());
 }
 
-/// Replaces the errors of an execution with errors that may be shown to the client, each with a code. A failure of the
-/// server or its database is logged once per request, because it can fail every field.
+/// Replaces the errors of an execution with errors that may be shown to the client, each with a
+/// code. A failure of the server or its database is logged only once per request, because it can
+/// make every field fail.
 pub fn settle(errors: Vec<ServerError>, request_id: &str) -> Vec<ServerError> {
     let count = errors.len();
     if let Some(fault) = errors.iter().filter_map(fault_of).find(|fault| is_failure(fault)) {
@@ -127,7 +129,8 @@ pub fn settle(errors: Vec<ServerError>, request_id: &str) -> Vec<ServerError> {
     errors.into_iter().map(|error| settle_one(error, request_id)).collect()
 }
 
-/// Resolvers return a [`Fault`] with `?`; async-graphql keeps it as the error's source.
+/// Returns the [`Fault`] of an error. Resolvers return a fault with `?`, and async-graphql stores
+/// it as the source of the error.
 fn fault_of(error: &ServerError) -> Option<&Fault> {
     let by_loader = || error.source::<Arc<Fault>>().map(AsRef::as_ref);
     error.source::<Fault>().or_else(by_loader)
@@ -135,7 +138,7 @@ fn fault_of(error: &ServerError) -> Option<&Fault> {
 
 fn settle_one(mut error: ServerError, request_id: &str) -> ServerError {
     let (code, message, seconds) = match fault_of(&error) {
-        // An error of async-graphql: an argument does not have the expected type.
+        // This is an error from async-graphql: an argument does not have the expected type.
         None => (Code::BadUserInput, one_line(&error.message), None),
         Some(fault) => {
             let (code, message) = show(fault, request_id);
@@ -151,7 +154,7 @@ fn settle_one(mut error: ServerError, request_id: &str) -> ServerError {
     error
 }
 
-/// The code of a refused call; `None` for other failures.
+/// Returns the code of a refused call, or `None` for other failures.
 pub fn refusal_of(fault: &Fault) -> Option<Code> {
     match fault {
         Fault::BadInput(_) => Some(Code::BadUserInput),
@@ -161,7 +164,7 @@ pub fn refusal_of(fault: &Fault) -> Option<Code> {
     }
 }
 
-/// The error that is shown for a fault outside of an execution.
+/// Returns the error that is shown for a fault that occurs outside of an execution.
 pub fn of_fault(fault: &Fault, request_id: &str) -> ServerError {
     if is_failure(fault) {
         log(fault, 1, request_id);
@@ -173,7 +176,7 @@ pub fn of_fault(fault: &Fault, request_id: &str) -> ServerError {
     }
 }
 
-/// The number of seconds after which the request may succeed.
+/// Returns the number of seconds after which the request may succeed.
 fn retry_delay(fault: &Fault, code: Code) -> Option<u64> {
     match fault {
         Fault::WritesTooFast { wait } => Some(wait.as_secs() + 1),
@@ -181,12 +184,12 @@ fn retry_delay(fault: &Fault, code: Code) -> Option<u64> {
     }
 }
 
-/// An UNAVAILABLE error with `retryAfterSeconds`.
+/// Creates an UNAVAILABLE error with `retryAfterSeconds`.
 pub fn unavailable(message: impl Into<String>) -> ServerError {
     try_again(Code::Unavailable, message, RETRY_AFTER_SECONDS)
 }
 
-/// An error that may disappear when the request is retried after this many seconds.
+/// Creates an error for a request that may succeed if it is retried after this many seconds.
 pub fn try_again(code: Code, message: impl Into<String>, seconds: u64) -> ServerError {
     let mut error = error(code, message);
     set_retry_after(&mut error, seconds);
@@ -198,7 +201,7 @@ fn set_retry_after(error: &mut ServerError, seconds: u64) {
     extensions.set("retryAfterSeconds", seconds);
 }
 
-/// The value of `retryAfterSeconds`, if the error has one.
+/// Returns the value of `retryAfterSeconds`, if the error has one.
 pub fn retry_after(error: &ServerError) -> Option<u64> {
     match error.extensions.as_ref()?.get("retryAfterSeconds")? {
         Value::Number(seconds) => seconds.as_u64(),
@@ -206,7 +209,7 @@ pub fn retry_after(error: &ServerError) -> Option<u64> {
     }
 }
 
-/// Whether it is a failure of the server or its database, which is logged.
+/// Returns whether a fault is a failure of the server or its database. Such failures are logged.
 fn is_failure(fault: &Fault) -> bool {
     matches!(fault, Fault::Database(_) | Fault::Broken(_))
 }
@@ -236,13 +239,13 @@ fn show(fault: &Fault, request_id: &str) -> (Code, String) {
     }
 }
 
-/// The message of an `INTERNAL_SERVER_ERROR`.
+/// Returns the message of an `INTERNAL_SERVER_ERROR`.
 pub fn internal(request_id: &str) -> String {
     format!("Internal server error. Request id: {request_id}")
 }
 
-/// The first non-blank line of an error message. The parser adds further lines that show the place
-/// in the document.
+/// Returns the first non-blank line of an error message. The parser adds further lines that show
+/// the position in the document.
 pub fn one_line(text: &str) -> String {
     text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned()
 }
@@ -260,7 +263,8 @@ pub struct UserError<R: ApiEnum> {
     field: Vec<String>,
 }
 
-/// The name is that of the code's enum without `Code`, such as `CreateSubAccountError`.
+/// The name of the type is the name of the code's enum without `Code`, such as
+/// `CreateSubAccountError`.
 impl<R: ApiEnum> TypeName for UserError<R> {
     fn type_name() -> Cow<'static, str> {
         let code = <DomainEnum<R> as OutputType>::type_name();

@@ -6,12 +6,14 @@ use uuid::Uuid;
 use super::scalars::{Date, DateTime};
 use crate::domain::{account, billing::usage, range};
 
-/// Parses an id; `None` if it is malformed, which is treated like an unknown one.
+/// Parses an id. Returns `None` if the id is malformed. Callers treat a malformed id like an
+/// unknown one.
 pub fn parse_id(id: &ID) -> Option<Uuid> {
     Uuid::try_parse(id).ok()
 }
 
-/// A field of an update: `None` if it is omitted, `Some(None)` if it is null.
+/// Converts a field of an update. Returns `None` if the field is omitted, and `Some(None)` if it is
+/// null.
 pub fn patch<T>(value: MaybeUndefined<T>) -> Option<Option<T>> {
     match value {
         MaybeUndefined::Undefined => None,
@@ -20,7 +22,7 @@ pub fn patch<T>(value: MaybeUndefined<T>) -> Option<Option<T>> {
     }
 }
 
-/// Converts each of these to another type.
+/// Converts each of the given values to another type.
 pub fn all<A, B: From<A>>(given: Vec<A>) -> Vec<B> {
     given.into_iter().map(B::from).collect()
 }

@@ -1,5 +1,5 @@
-//! Rows by id, batched over one request, so that a list needs a fixed number of statements. The ids
-//! come from rows that the caller was allowed to read.
+//! Loads rows by id. The ids that a request needs are batched, so that a list needs a fixed number
+//! of statements. The ids come from rows that the caller was allowed to read.
 
 use std::{collections::HashMap, hash::Hash, sync::Arc};
 
@@ -33,11 +33,12 @@ pub struct Rows {
     pub reservation: Arc<Reservation>,
 }
 
-/// How often a batch yields to the other fields of its request. A long list is polled in several
-/// turns, so a batch that began after the first would miss the rest and need a second statement.
+/// Number of times that a batch yields to the other fields of its request. A long list is polled in
+/// several turns. If a batch began after the first turn, it would miss the remaining items, and a
+/// second statement would be needed.
 const TURNS_BEFORE_BATCH: usize = 16;
 
-/// Starts a batch after the request's other fields had the opportunity to join it.
+/// Starts a batch after the request's other fields have had the opportunity to join the batch.
 pub fn spawn(batch: BoxFuture<'static, ()>) -> JoinHandle<()> {
     tokio::spawn(async move {
         for _ in 0..TURNS_BEFORE_BATCH {
@@ -47,8 +48,9 @@ pub fn spawn(batch: BoxFuture<'static, ()>) -> JoinHandle<()> {
     })
 }
 
-/// Declares a key that contains an id, and how the values of many ids are loaded:
-/// `by_id! { KEY => VALUE, |ROWS, IDS| EXPRESSION }`. The expression has a map from ids to values.
+/// Declares a type of key that contains an id, and how the values for many ids are loaded:
+/// `by_id! { KEY => VALUE, |ROWS, IDS| EXPRESSION }`. The expression returns a map from ids to
+/// values.
 macro_rules! by_id {
     ($(#[$doc:meta])* $key:ident => $value:ty, |$rows:ident, $ids:ident| $loaded:expr) => {
         $(#[$doc])*
@@ -82,7 +84,7 @@ by_id! {
 }
 
 by_id! {
-    /// The team whose main account is loaded.
+    /// The id of the team whose main account is loaded.
     MainAccountOf => Arc<account::Model>,
     |rows, ids| rows.shared(domain::account::find_main(&rows.app, &rows.caller, &ids).await?)?
 }
@@ -110,7 +112,7 @@ by_id! {
 }
 
 by_id! {
-    /// The contact whose addresses are loaded.
+    /// The id of the contact whose addresses are loaded.
     AddressesOf => Vec<contact_address::Model>,
     |rows, ids| {
         let owner = (&rows.caller.account()?).into();
@@ -119,7 +121,7 @@ by_id! {
 }
 
 by_id! {
-    /// The contact whose tags are loaded.
+    /// The id of the contact whose tags are loaded.
     TagsOf => Arc<Vec<String>>,
     |rows, ids| {
         let owner = (&rows.caller.account()?).into();
@@ -146,7 +148,7 @@ by_id! {
 }
 
 by_id! {
-    /// The phone number whose sender is loaded.
+    /// The id of the phone number whose sender is loaded.
     SenderOf => sender::Model,
     |rows, ids| match rows.caller.account() {
         Ok(account) => domain::sender::list::find_by_numbers(&rows.app, &account, &ids).await?,
@@ -166,26 +168,26 @@ by_id! {
 }
 
 by_id! {
-    /// The id of an API key of the caller's team. Only operators find operator keys.
+    /// The id of an API key of the caller's team. Only operators can load operator keys.
     KeyId => api_key::Model,
     |rows, ids| domain::api_key::list::find_many(&rows.app, &rows.caller, &ids).await?
 }
 
-/// The opt-out of an address from the messages of the caller's account.
+/// The key for loading the opt-out of an address from the messages of the caller's account.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct OptOutOf {
     pub channel: Channel,
     pub address: String,
 }
 
-/// A page of an account's keys.
+/// The key for loading a page of an account's API keys.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct KeysOf {
     pub account_id: Uuid,
     pub page: PageArgs,
 }
 
-/// The usage of an account.
+/// The key for loading the usage of an account.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct UsageOf {
     pub account_id: Uuid,
@@ -209,8 +211,8 @@ impl Loader<OptOutOf> for Rows {
     }
 }
 
-/// Fields with the same arguments share a statement. Invalid arguments fail only the fields that
-/// have them.
+/// Fields with the same arguments share a statement. If arguments are invalid, only the fields with
+/// these arguments fail.
 impl Loader<KeysOf> for Rows {
     type Value = Result<Page<api_key::Model>, Arc<Fault>>;
     type Error = Arc<Fault>;
@@ -227,8 +229,8 @@ impl Loader<KeysOf> for Rows {
     }
 }
 
-/// Fields with the same arguments share a statement. Invalid arguments fail only the fields that
-/// have them.
+/// Fields with the same arguments share a statement. If arguments are invalid, only the fields with
+/// these arguments fail.
 impl Loader<UsageOf> for Rows {
     type Value = Result<Usage, Arc<Fault>>;
     type Error = Arc<Fault>;
@@ -254,7 +256,8 @@ impl Loader<UsageOf> for Rows {
     }
 }
 
-/// The result for each account: its own, or the fault of the statement that they share.
+/// Returns the result for each account. It is either the account's own result or the fault of the
+/// statement that the accounts share.
 fn each<V>(
     answers: Result<HashMap<Uuid, V>, Fault>,
     accounts: &[Uuid],
@@ -271,7 +274,7 @@ fn each<V>(
 }
 
 impl Rows {
-    /// Counts rows against the memory reservation.
+    /// Counts rows against the memory reservation, and returns them as shared rows.
     fn shared<V>(&self, rows: HashMap<Uuid, V>) -> Result<HashMap<Uuid, Arc<V>>, Fault>
     where
         HashMap<Uuid, V>: TextBytes,
@@ -281,12 +284,14 @@ impl Rows {
     }
 }
 
-/// Rows that are copied only after the copy was counted against the memory reservation.
+/// Returns rows that can be shared. A row is copied only after the copy has been counted against
+/// the memory reservation.
 fn shared<V>(rows: HashMap<Uuid, V>) -> HashMap<Uuid, Arc<V>> {
     rows.into_iter().map(|(id, row)| (id, Arc::new(row))).collect()
 }
 
-/// Groups account ids by the rest of the query, so that each group needs one statement.
+/// Groups account ids whose queries are otherwise equal, so that each group needs only one
+/// statement.
 fn grouped<K, Q: Eq + Hash>(
     keys: &[K],
     question: impl Fn(&K) -> (Q, Uuid),

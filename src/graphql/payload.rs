@@ -1,8 +1,9 @@
 //! Payloads of mutations.
 
-/// Declares the payload of a mutation, which is built from the result of the domain:
-/// `payload! { NAME, REFUSAL, DONE as PATTERN => { FIELD: TYPE = EXPRESSION, … } }`. The pattern binds the result of
-/// a completed mutation. If the mutation was refused, each field has its type's default.
+/// Declares the payload of a mutation. The payload is built from the result of the domain:
+/// `payload! { NAME, REFUSAL, DONE as PATTERN => { FIELD: TYPE = EXPRESSION, … } }`. The pattern
+/// binds the result of a completed mutation. If the mutation was refused, each field has the
+/// default value of its type.
 macro_rules! payload {
     (
         $(#[$doc:meta])*

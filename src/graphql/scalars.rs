@@ -11,10 +11,11 @@ use crate::{
     money::{GivenAmount, Micros},
 };
 
-/// The currency of all amounts.
+/// The currency in which all amounts are given.
 pub const CURRENCY: &str = "USD";
 
-/// The kind of a value that was passed for a custom scalar, as far as it is known before execution.
+/// The kind of value that was passed for a custom scalar, as far as the kind is known before
+/// execution.
 #[derive(Clone, Copy, Debug)]
 pub enum Given<'v> {
     Number,
@@ -24,8 +25,8 @@ pub enum Given<'v> {
     Other,
 }
 
-/// Checks the value of a custom scalar before anything is executed. The error says what was
-/// expected.
+/// Checks the value for a custom scalar before anything is executed. The error says which kind of
+/// value was expected.
 pub fn check(scalar: &str, given: Given<'_>) -> Result<(), &'static str> {
     match (scalar, given) {
         ("Cents", Given::Number) | ("JSONObject", Given::Object) => Ok(()),
@@ -114,8 +115,9 @@ impl ScalarType for Date {
 }
 
 impl DateTime {
-    /// Parses a time and reduces it to whole milliseconds, without leap seconds. `None` outside the years that RFC 3339
-    /// can express. All databases then store the same value.
+    /// Parses a time and reduces it to whole milliseconds, without leap seconds, so that all
+    /// databases store the same value. Returns `None` if the time is outside the years that RFC
+    /// 3339 can express.
     fn read(text: &str) -> Option<Self> {
         let moment = chrono::DateTime::parse_from_rfc3339(text).ok()?;
         let moment = chrono::DateTime::from_timestamp_millis(moment.timestamp_millis())?;
@@ -134,8 +136,8 @@ fn has_four_digits(year: i32) -> bool {
     (0..=9999).contains(&year)
 }
 
-/// Approximate number of bytes that a JSON value needs besides its text, both as it is read and as
-/// it is returned.
+/// Approximate number of bytes that a JSON value needs in addition to its text. It covers both
+/// reading the value and returning it.
 pub const JSON_VALUE_BYTES: usize = 160;
 
 /// The GraphQL scalar `JSONObject`.
@@ -143,7 +145,8 @@ pub const JSON_VALUE_BYTES: usize = 160;
 pub struct JsonObject(pub Map<String, serde_json::Value>);
 
 impl JsonObject {
-    /// Reads a column that holds an object as text. The object counts against the request's memory reservation.
+    /// Reads an object from a column that contains it as text. The object is counted against the
+    /// request's memory reservation.
     pub fn from_column(
         text: Option<&str>,
         reservation: &Reservation,
@@ -154,8 +157,8 @@ impl JsonObject {
     }
 }
 
-/// Approximate number of bytes that JSON needs once it is read and returned. Each value but the
-/// first follows one of these characters.
+/// Returns the approximate number of bytes that JSON needs when it is read and returned. The number
+/// of values is estimated by counting the characters that precede a value.
 fn json_bytes(text: &str) -> usize {
     let values = text.bytes().filter(|byte| b",:[{".contains(byte)).count();
     2 * text.len() + values * JSON_VALUE_BYTES
@@ -180,8 +183,8 @@ impl ScalarType for JsonObject {
     }
 }
 
-/// Converts JSON to a value of async-graphql. A conversion by serde would turn exact numbers into
-/// objects, because of the way `serde_json` serializes them.
+/// Converts JSON to a value of async-graphql. serde is not used for the conversion, because it
+/// would turn exact numbers into objects: `serde_json` serializes them in a special way.
 pub fn to_value(json: serde_json::Value) -> Value {
     match json {
         serde_json::Value::Null => Value::Null,

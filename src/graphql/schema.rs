@@ -1,4 +1,4 @@
-//! The schema, merged from the parts that each feature defines.
+//! The schema. It is merged from the parts that each feature defines.
 
 use std::borrow::Cow;
 
@@ -61,7 +61,7 @@ pub struct Mutation(
     team::TeamMutation,
 );
 
-/// The root of all queries, in whose types the connections have their page arguments.
+/// The root of all queries. It adds the page arguments to the fields that return connections.
 #[derive(Default)]
 pub struct Paged<Q>(Q);
 
@@ -95,13 +95,13 @@ impl<Q: ObjectType> ObjectType for Paged<Q> {}
 
 pub type TollgateSchema = Schema<Paged<Query>, Audited<Mutation>, Updates>;
 
-/// The whole schema in the schema definition language, including hidden fields.
+/// Returns the whole schema in the schema definition language, including hidden fields.
 pub fn sdl() -> String {
     let options = SDLExportOptions::new().include_specified_by();
     schema().finish().sdl_with_options(options)
 }
 
-/// The schema, to be built for execution.
+/// Returns a builder for the executable schema.
 pub fn schema() -> SchemaBuilder<Paged<Query>, Audited<Mutation>, Updates> {
     Schema::build(Paged::default(), Audited(Mutation::default()), Updates).disable_suggestions()
 }

@@ -1,4 +1,4 @@
-//! Subscriptions to changes that the caller may see.
+//! Subscriptions for changes to data that the caller may see.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,18 +20,18 @@ use crate::domain::{
 #[derive(Default)]
 pub struct Updates;
 
-/// State that a subscription shares with its executor.
+/// The state that a subscription shares with its executor.
 #[derive(Default)]
 pub struct Listening {
-    /// Notified when the subscription is active.
+    /// Notified when the subscription has become active.
     pub begun: Notify,
-    /// The turn of the event that is being executed. It is kept here and not in the event, because async-graphql drops
-    /// the event too early.
+    /// The turn of the event that is being executed. The turn is not stored in the event, because
+    /// async-graphql drops the event too early.
     turn: Mutex<Option<Turn>>,
 }
 
 impl Listening {
-    /// Takes the turn of the event that was executed.
+    /// Takes the turn of the event that has been executed.
     pub fn take_turn(&self) -> Option<Turn> {
         self.turn().take()
     }
@@ -41,7 +41,7 @@ impl Listening {
     }
 }
 
-/// Passes events to async-graphql, one at a time, each in its turn.
+/// Passes events to async-graphql one at a time. Each event is executed in its turn.
 fn show<T, O, S: Stream<Item = Update<T>>>(
     ctx: &Context<'_>,
     events: S,
@@ -74,7 +74,7 @@ impl Updates {
         id: Option<ID>,
     ) -> Result<impl Stream<Item = Message> + use<>> {
         let (app, caller) = (Arc::new(ctx.app()?.beyond_request()), ctx.account()?);
-        // No message has the nil id, so a malformed id gets no events.
+        // No message has the nil id, so a subscription with a malformed id gets no events.
         let only = id.map(|id| parse_id(&id).unwrap_or_default());
         show(ctx, subscriptions::messages(app, caller, only), Message)
     }

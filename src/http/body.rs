@@ -1,5 +1,6 @@
-//! Receives request bodies, with limits on their size, speed and number. A body in transit holds only a permit of
-//! its key and its team and a share of the byte quota, so that slow clients do not block other clients.
+//! Receives request bodies, with limits on their size, speed and number. While a body is in transit, its request
+//! occupies only a permit of its key and team and a share of the byte quota. Slow clients therefore do not block other
+//! clients.
 
 use std::{ops::Deref, pin::pin, sync::Arc, time::Duration};
 
@@ -15,28 +16,31 @@ use crate::{
     limits::quota::{Permit, Quota},
 };
 
-/// Maximum number of a team's bodies in transit. A body that arrives together with its head does not count.
+/// Maximum number of a team's bodies in transit. A body that arrives together with the request's head is not counted.
 pub const AWAITED_OF_TEAM_MAX: usize = 512;
-/// Maximum number of bodies in transit for one key, so that it leaves permits for the other keys of its team.
+/// Maximum number of bodies in transit for one key. The limit leaves permits for the other keys of the team.
 pub const AWAITED_OF_KEY_MAX: usize = AWAITED_OF_TEAM_MAX / 2;
-/// A body that takes longer than this counts as in transit.
+/// A body that has not arrived completely after this time is in transit.
 pub const TRANSIT_AFTER: Duration = Duration::from_millis(100);
-/// From the second interval on, a body must make this progress in each interval. The first interval is
-/// exempt, because a packet may be lost twice and sent again.
+/// Length of the intervals in which the progress of a body is measured. From the second interval on, at least
+/// [`PROGRESS_BYTES`] must arrive in each interval. The first interval is exempt, because a packet may be lost twice
+/// and sent again.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 pub const PROGRESS_BYTES: usize = 2 * 1024;
-/// A body with a smaller declared length has a total time limit instead.
+/// A body with a declared length below this value must arrive within [`SHORT_TIMEOUT`].
 pub const SHORT_BYTES: u64 = 4 * 1024;
 pub const SHORT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Maximum number of chunks in which a body may arrive: each chunk costs as much work as a packet.
+/// Maximum number of chunks in which a body may arrive. The number is limited because even a small chunk costs as much
+/// work as a packet.
 pub const PARTS_MAX: usize = 4_096;
-/// Maximum number of bytes of bodies until they are parsed, in total and for one team.
+/// Maximum size of the bodies that have not been parsed yet, in bytes, in total and for one team.
 pub const HELD_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const HELD_BYTES_OF_TEAM_MAX: usize = HELD_BYTES_MAX / 2;
-/// The first bytes of each body do not count. Nearly all bodies are smaller.
+/// Number of bytes at the beginning of each body that are not counted against the quota. Nearly all bodies are smaller
+/// than this.
 pub const BYTES_UNCOUNTED: usize = 4 * 1024;
 
-/// The quotas of bodies that are not parsed yet.
+/// The quotas for bodies that have not been parsed yet.
 pub struct Bodies {
     awaited_of_key: Arc<Quota<Uuid>>,
     awaited_of_team: Arc<Quota<Uuid>>,
@@ -46,7 +50,7 @@ pub struct Bodies {
 impl Default for Bodies {
     fn default() -> Self {
         Self {
-            // The total is limited by the number of connections.
+            // The number of connections already limits the total.
             awaited_of_key: Quota::new(usize::MAX, AWAITED_OF_KEY_MAX),
             awaited_of_team: Quota::new(usize::MAX, AWAITED_OF_TEAM_MAX),
             bytes: Quota::new(HELD_BYTES_MAX, HELD_BYTES_OF_TEAM_MAX),
@@ -54,7 +58,7 @@ impl Default for Bodies {
     }
 }
 
-/// A complete body. Its bytes count until it is dropped.
+/// A complete body. Its bytes count against the quota until this value is dropped.
 pub struct Received {
     bytes: Vec<u8>,
     _permit: Option<Permit<Uuid>>,
@@ -69,7 +73,7 @@ impl Deref for Received {
 }
 
 impl Bodies {
-    /// Receives a body of at most `bytes_max` bytes, a multiple of 1 KiB, from a caller with this key.
+    /// Receives a body of up to `bytes_max` bytes from a caller with this key. `bytes_max` must be a multiple of 1 KiB.
     pub async fn receive(
         &self,
         key_id: Uuid,
@@ -117,7 +121,7 @@ impl Bodies {
                         let rest = usize::try_from(body.size_hint().lower()).unwrap_or_default();
                         bytes.reserve_exact(part.len() + rest);
                     }
-                    // Copied, because a part keeps the whole read buffer of the connection alive.
+                    // The part is copied because it would otherwise keep the connection's whole read buffer alive.
                     bytes.extend_from_slice(&part);
                 }
                 () = &mut check => {
@@ -141,7 +145,7 @@ impl Bodies {
         }
     }
 
-    /// Permits for a body in transit; `None` if the key or the team has too many.
+    /// Takes the permits for a body in transit. Returns `None` if the key or the team has too many bodies in transit.
     fn transit_permit(
         &self,
         key_id: Uuid,

@@ -1,5 +1,6 @@
-//! The sender of a request: its API key, its client address and its request id. An invalid key is refused
-//! here, before any work is done for the request; a valid key is never refused because of its address.
+//! Identifies the caller of a request by its API key, and determines the client address and the request id. A request
+//! with an invalid key is refused here, before any work is done for it. A valid key is never refused because of the
+//! client address.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -20,8 +21,8 @@ use crate::{
 
 pub const DATABASE_UNREACHABLE: &str = "The database cannot be reached; try again.";
 
-// The format of a key is not secret, so malformed keys get specific messages. Whether a well-formed key ever
-// existed is not revealed.
+// The format of a key is not secret, so malformed keys get specific messages. The messages do not reveal whether a
+// well-formed key ever existed.
 const NO_KEY: &str =
     "The request has no API key. Send it in a header: Authorization: Bearer tg_live_…";
 const NO_BEARER: &str = "The Authorization header is not valid (expected Bearer, a space and an API key, as in \
@@ -32,7 +33,7 @@ const MALFORMED_KEY: &str =
 const UNKNOWN_KEY: &str =
     "The API key is not valid here: it was revoked, has expired, or belongs to another server.";
 
-/// The caller of a request with this bearer key.
+/// Identifies the caller of a request by its bearer key.
 pub async fn identify(
     shared: &SharedState,
     head: &Parts,
@@ -44,7 +45,8 @@ pub async fn identify(
             return Err(unauthenticated(TWO_HEADERS));
         }
         if key.is_none() {
-            // A bearer key that is not ASCII, for example one copied with the … of an example.
+            // A bearer key gets here only if it is not ASCII, for example because it contains the `…` of an example
+            // key.
             let is_bearer = first
                 .as_bytes()
                 .get(..7)
@@ -55,8 +57,8 @@ pub async fn identify(
     identify_from(shared, client_address(shared, head), key).await
 }
 
-/// The caller with this key, from this address. After too many invalid keys from one address, an invalid key
-/// gets `RATE_LIMITED`; a valid key is always accepted. A malformed key never reaches the database.
+/// Identifies the caller by a key that was sent from this address. After too many invalid keys from one address, an
+/// invalid key gets `RATE_LIMITED`, but a valid key is still accepted. A malformed key never reaches the database.
 pub async fn identify_from(
     shared: &SharedState,
     peer: IpAddr,
@@ -84,23 +86,23 @@ fn unauthenticated(message: &'static str) -> ServerError {
     error(Code::Unauthenticated, message)
 }
 
-/// The address of the client, even if it is behind trusted proxies.
+/// Returns the client's address, even if the client is behind trusted proxies.
 pub fn client_address(shared: &SharedState, head: &Parts) -> IpAddr {
     let connected = head.extensions.get::<ConnectInfo<SocketAddr>>().map(|connected| connected.0);
     shared.peers.of(connected, &head.headers)
 }
 
-/// The request's id, which the middleware has set.
+/// Returns the id that the middleware has given to the request.
 pub fn request_id(headers: &HeaderMap) -> &str {
     headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default()
 }
 
-/// The key in the header `Authorization`.
+/// Returns the key in the header `Authorization`.
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     bearer_in(headers.get(header::AUTHORIZATION)?.to_str().ok()?)
 }
 
-/// The key in `Bearer …` (RFC 6750, section 2.1).
+/// Returns the key in `Bearer …` (RFC 6750, section 2.1).
 pub fn bearer_in(credentials: &str) -> Option<&str> {
     let (scheme, key) = credentials.trim().split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())

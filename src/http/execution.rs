@@ -1,8 +1,8 @@
 //! Executes a prepared query or mutation within the request's deadline.
 //!
-//! Executions run in separate tasks: axum drops a handler when its client disconnects, and a future that is dropped
-//! while it begins a transaction can leave the connection inside that transaction (`db`). An execution therefore has a
-//! task that is never dropped, and the handler waits for it until the deadline.
+//! Executions run in separate tasks, because axum drops a handler when its client disconnects. A future that is dropped
+//! while it begins a transaction can leave the connection inside that transaction (see `db`). The task of an execution
+//! is never dropped, and the handler waits for the task until the deadline.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,13 +25,13 @@ use crate::{
     limits::memory_budget::Reservation,
 };
 
-/// Maximum duration of a request: key lookup, arrival of the body and execution in total.
+/// Maximum duration of a request, which includes looking up the key, receiving the body and executing the operation.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
-/// The part of the deadline that a send reserves, so that it can still report its outcome.
+/// The part of the deadline that a send reserves, so that the send can still report its outcome.
 const RESPONSE_RESERVE: Duration = Duration::from_millis(500);
 
-/// Executes a query or a mutation, and waits for it until `until`. `gone` is canceled when the client
-/// disconnects: a query then ends, and a mutation continues.
+/// Executes a query or a mutation, and waits for the result until `until`. When the client disconnects, `gone` is
+/// canceled: a query then ends early, but a mutation continues.
 pub async fn run(
     shared: &SharedState,
     prepared: Prepared,
@@ -47,9 +47,9 @@ pub async fn run(
     let is_cancellable = prepared.kind() == OperationType::Query;
     let budget = read_budget(shared, &prepared, is_cancellable.then(|| gone.clone()));
     let deadline = Deadline { gone, ..Deadline::until(until - RESPONSE_RESERVE) };
-    // Boxed, because tokio copies the future of a spawned task several times.
+    // The future is boxed because tokio copies the future of a spawned task several times.
     let execution = Box::pin(async move {
-        // Held until the execution ends, even if the client has disconnected.
+        // The permit is held until the execution ends, even if the client has disconnected.
         let _permit = permit;
         meter.measure(executor.execute(prepared, budget, deadline, reservation, &id)).await
     });
@@ -67,7 +67,7 @@ pub async fn run(
     }
 }
 
-/// The database reads that a request may make. Their time is charged to its caller.
+/// Returns the budget for the database reads of a request. The time of the reads is charged to the request's caller.
 pub fn read_budget(
     shared: &SharedState,
     prepared: &Prepared,

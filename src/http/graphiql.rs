@@ -1,5 +1,5 @@
-//! `/graphiql`: the GraphiQL page and its assets, which are embedded in the program. The page makes requests to
-//! this server only.
+//! `/graphiql`: the GraphiQL page and its assets. They are embedded in the program, and the page sends requests to this
+//! server only.
 
 use axum::{
     Router,
@@ -11,17 +11,17 @@ use tollgate_ui::Asset;
 
 use super::{response::not_found, state::SharedState};
 
-/// The page holds API keys, so it may only run the embedded scripts and only connect to this server. GraphiQL's
-/// editor sets inline styles and uses `data:` images.
+/// The page contains API keys, so it may only run the embedded scripts and only connect to this server. Inline styles
+/// and `data:` images are allowed because GraphiQL's editor uses them.
 const POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
     font-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'";
 /// The policy of the page that explains why GraphiQL is missing.
 const POLICY_WITHOUT_SCRIPTS: &str = "default-src 'none'; style-src 'unsafe-inline'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-/// Caching of the page, which names the assets of this version.
+/// Value of `Cache-Control` for the page. The page must be revalidated because it names the assets of this version.
 const REVALIDATE: &str = "no-cache";
-/// Caching of assets, whose names contain a hash of their content.
+/// Value of `Cache-Control` for assets. Assets never change because their names contain a hash of their content.
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 
 pub fn routes() -> Router<SharedState> {
@@ -35,7 +35,7 @@ pub fn routes() -> Router<SharedState> {
 async fn index(headers: HeaderMap) -> Response {
     match tollgate_ui::index() {
         Ok(index) => (page_headers(POLICY), respond(&headers, index, REVALIDATE)).into_response(),
-        // Not 200, so that a check for GraphiQL does not mistake this page for it.
+        // The status is not 200, so that a check for GraphiQL does not mistake this page for GraphiQL.
         Err(why) => {
             let page = Html(page_without_graphiql(why));
             let caching = [(header::CACHE_CONTROL, REVALIDATE)];
@@ -75,7 +75,7 @@ fn respond(headers: &HeaderMap, asset: &'static Asset, caching: &'static str) ->
     }
 }
 
-/// Whether `Accept-Encoding` allows `br`. A weight of 0 excludes it.
+/// Returns whether `Accept-Encoding` allows `br`. A weight of 0 excludes `br`.
 fn accepts_brotli(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(header::ACCEPT_ENCODING).iter();
     let mut encodings =

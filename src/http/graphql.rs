@@ -1,6 +1,6 @@
-//! `/graphql`: authenticates the caller, receives the body, waits for a request permit, parses, charges the
-//! rate limits and executes, in this order. So an unknown key or an unfinished body never holds a permit, and
-//! a waiting request holds raw bytes instead of a parsed document.
+//! `/graphql`: authenticates the caller, receives the body, waits for a request permit, parses, charges the rate limits
+//! and executes, in this order. This order has two effects: a request with an unknown key or an unfinished body never
+//! occupies a permit, and a waiting request needs memory only for raw bytes and not for a parsed document.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ use crate::{
     },
 };
 
-/// Handles every method: GET for queries and WebSocket upgrades, POST for queries and mutations.
+/// Handles requests with any method: GET for queries and WebSocket upgrades, POST for queries and mutations.
 pub async fn execute(State(shared): State<SharedState>, request: Request) -> Response {
     let started = Instant::now();
     let (mut head, body) = request.into_parts();
@@ -115,8 +115,8 @@ pub async fn execute(State(shared): State<SharedState>, request: Request) -> Res
     response
 }
 
-/// Upgrades the request to a WebSocket. `team` is the team of the key in the header: `None` without a key,
-/// `Some(None)` for an operator.
+/// Upgrades the request to a WebSocket. `team` is the team of the key in the header. It is `None` if there is no key,
+/// and `Some(None)` for an operator.
 async fn upgrade(
     shared: SharedState,
     head: &mut Parts,
@@ -143,7 +143,7 @@ async fn upgrade(
     }
 }
 
-/// Receives the body of a POST; a GET has none.
+/// Receives the body of a POST request. A GET request has no body.
 async fn receive(
     shared: &SharedState,
     caller: &Caller,

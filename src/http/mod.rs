@@ -1,5 +1,5 @@
-//! The HTTP server: routes, middleware, background tasks and graceful shutdown. It assigns a handler
-//! to each path, and contains no business rules.
+//! The HTTP server: routes, middleware, background tasks and graceful shutdown. This module assigns a handler to each
+//! path, and contains no business rules.
 
 use std::{sync::Arc, time::Duration};
 
@@ -56,16 +56,16 @@ pub use websocket::subscription_limits::SUBSCRIPTIONS_OF_ACCOUNT_MAX;
 use ops::log::REQUEST_ID;
 use state::{HttpState, SharedState};
 
-/// How long a stopping server still accepts requests, so that load balancers first see `/readyz` fail.
+/// Time for which a stopping server still accepts requests, so that load balancers first notice that `/readyz` fails.
 const READINESS_NOTICE: Duration = Duration::from_secs(1);
-/// Maximum time for requests in progress to finish when the server stops, including the notice.
+/// Maximum time for requests in progress to finish when the server stops. This time includes [`READINESS_NOTICE`].
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(9);
-/// How often expired rate-limit entries of keys, accounts and addresses are removed.
+/// Interval at which expired rate-limit entries of keys, accounts and addresses are removed.
 const CLEANUP_INTERVAL: Duration = Duration::from_mins(1);
-/// How long a browser may cache a CORS preflight response.
+/// Time for which a browser may cache a CORS preflight response.
 const CORS_MAX_AGE: Duration = Duration::from_hours(1);
 
-/// A router with all routes. Running executions are tracked by `executions`.
+/// Returns a router with all routes. `executions` tracks the running executions.
 pub async fn router(
     app: Arc<App>,
     settings: Settings,
@@ -77,15 +77,15 @@ pub async fn router(
 }
 
 fn routes(shared: SharedState, settings: &Settings) -> Router {
-    // One combined layer, because axum boxes the request once for each layer.
+    // All middleware is combined into one layer, because axum boxes the request once for each layer.
     let middleware = ServiceBuilder::new()
         .layer(map_request(ops::log::drop_invalid_request_id))
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .option_layer(cors(&settings.cors_origins))
-        // Gives all responses the body type that preflight responses have.
+        // Converts the bodies of all responses to the type that the bodies of preflight responses have.
         .layer(MapResponseBodyLayer::new(Body::new))
-        // Failures are logged where they happen, with their reason.
+        // This layer does not log failures, because they are logged with their reason where they happen.
         .layer(TraceLayer::new_for_http().on_failure(()).make_span_with(ops::log::span));
     let mut router = Router::new()
         .route("/graphql", any(graphql::execute))
@@ -98,8 +98,8 @@ fn routes(shared: SharedState, settings: &Settings) -> Router {
     router.fallback(response::not_found).layer(middleware).with_state(shared)
 }
 
-/// Lets web pages of these origins call the API and read the limit headers; `None` without origins. Cookies
-/// are not allowed: the page sends the key in a header.
+/// Lets web pages of these origins call the API and read the rate limit headers. Returns `None` if there are no
+/// origins. Cookies are not allowed, because a page sends the key in a header.
 fn cors(origins: &[HeaderValue]) -> Option<CorsLayer> {
     let allowed = [header::AUTHORIZATION, header::CONTENT_TYPE, REQUEST_ID, ops::log::TRACEPARENT];
     let exposed = [

@@ -1,20 +1,20 @@
-//! Content negotiation: the media type of a response, and whether a request is JSON. It follows the GraphQL over
-//! HTTP specification, with the weights of RFC 9110, section 12.5.1.
+//! Content negotiation: determines the media type of a response, and whether the body of a request is JSON. It follows
+//! the GraphQL over HTTP specification, with the weights of RFC 9110, section 12.5.1.
 
 use axum::http::{HeaderMap, HeaderValue, header};
 
 /// The media type of a response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MediaType {
-    /// `application/graphql-response+json`: the status shows whether the request was executed.
+    /// `application/graphql-response+json`: the status of the response shows whether the request was executed.
     GraphqlResponse,
-    /// `application/json`, the default: every well-formed request gets 200.
+    /// `application/json`, the default: every well-formed request gets the status 200.
     #[default]
     Json,
 }
 
 impl MediaType {
-    /// The value of `Content-Type`.
+    /// Returns the media type as the value of `Content-Type`.
     pub fn content_type(self) -> HeaderValue {
         HeaderValue::from_static(match self {
             Self::GraphqlResponse => "application/graphql-response+json; charset=utf-8",
@@ -22,7 +22,7 @@ impl MediaType {
         })
     }
 
-    /// Type and subtype, without parameters.
+    /// Returns the type and subtype, without parameters.
     fn name(self) -> &'static str {
         match self {
             Self::GraphqlResponse => "application/graphql-response+json",
@@ -31,8 +31,9 @@ impl MediaType {
     }
 }
 
-/// Maximum number of media ranges of `Accept` that are read, and of parameters of each; the rest is ignored.
-/// Browsers send eight ranges; without a limit, reading the header could cost more than the request.
+/// Maximum number of media ranges in `Accept` that are read, and maximum number of parameters of a range that are read.
+/// The rest is ignored. Browsers send eight ranges. Without a limit, reading the header could cost more than the
+/// request.
 pub const RANGES_MAX: usize = 16;
 const PARAMETERS_MAX: usize = 8;
 
@@ -41,11 +42,11 @@ const PARAMETERS_MAX: usize = 8;
 struct Preference {
     /// The weight in thousandths.
     weight: u16,
-    /// From 0 for `*/*` to [`EXACT`].
+    /// The specificity of the matching media range, from 0 for `*/*` to [`EXACT`].
     specificity: u8,
 }
 
-/// The media type that the client prefers; `None` if it accepts neither.
+/// Returns the media type that the client prefers, or `None` if the client accepts neither.
 pub fn negotiate(headers: &HeaderMap) -> Option<MediaType> {
     let accepts: Vec<&str> =
         headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
@@ -55,11 +56,12 @@ pub fn negotiate(headers: &HeaderMap) -> Option<MediaType> {
     let preference = |media_type: MediaType| {
         let ranges = accepts.iter().flat_map(|accept| accept.split(',')).take(RANGES_MAX);
         let matching = ranges.filter_map(|range| preference_of(range, media_type.name()));
-        // The most specific range decides.
+        // The most specific range takes precedence.
         matching.max_by_key(|preference| preference.specificity).unwrap_or_default()
     };
     let (graphql, json) = (preference(MediaType::GraphqlResponse), preference(MediaType::Json));
-    // A client that names both types with equal weight supports the newer one; one that sends only wildcards may not.
+    // A client that names both types with equal weight supports the newer type. A client that sends only wildcards may
+    // not support it.
     let is_graphql_better = graphql > json || (graphql == json && graphql.specificity == EXACT);
     let (best, media_type) = if is_graphql_better {
         (graphql, MediaType::GraphqlResponse)
@@ -71,7 +73,8 @@ pub fn negotiate(headers: &HeaderMap) -> Option<MediaType> {
 
 const EXACT: u8 = 2;
 
-/// The preference that a media range expresses for this media type; `None` if it does not match.
+/// Returns the preference that a media range expresses for this media type, or `None` if the range does not match the
+/// media type.
 fn preference_of(range: &str, media_type: &str) -> Option<Preference> {
     let mut parts = range.split(';').map(str::trim);
     let name = parts.next()?;
@@ -94,7 +97,7 @@ fn preference_of(range: &str, media_type: &str) -> Option<Preference> {
     Some(Preference { weight, specificity })
 }
 
-/// A weight from 0 to 1 in thousandths; 0 if it is not valid.
+/// Returns a weight from 0 to 1 in thousandths, or 0 if the weight is not valid.
 fn thousandths(weight: &str) -> u16 {
     match weight.split_once('.').unwrap_or((weight, "")) {
         ("1", rest) if rest.bytes().all(|digit| digit == b'0') => 1_000,
@@ -103,7 +106,7 @@ fn thousandths(weight: &str) -> u16 {
     }
 }
 
-/// Whether `Content-Type` is JSON in UTF-8.
+/// Returns whether `Content-Type` is JSON in UTF-8.
 pub fn is_json(headers: &HeaderMap) -> bool {
     let Some(media_type) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok())
     else {

@@ -1,4 +1,4 @@
-//! Reads a GraphQL request from the body of a POST or the query string of a GET.
+//! Reads a GraphQL request from the body of a POST request or from the query string of a GET request.
 
 use async_graphql::{ServerError, Variables};
 use axum::http::Uri;
@@ -16,7 +16,7 @@ use crate::{
 /// Maximum size of a request body.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
 
-/// Reads a POST's body.
+/// Reads the body of a POST request.
 pub fn read_body(bytes: &[u8]) -> Result<Operation, ServerError> {
     match json::parse(bytes) {
         Ok(members) => operation(members, false),
@@ -27,12 +27,12 @@ pub fn read_body(bytes: &[u8]) -> Result<Operation, ServerError> {
     }
 }
 
-/// Reads the query parameters of a GET.
+/// Reads the query parameters of a GET request.
 pub fn read_query(uri: &Uri) -> Result<Operation, ServerError> {
     let mut members = Map::new();
     for (name, text) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
         let value = match &*name {
-            // Empty parameters count as missing (GraphQL over HTTP, section 6.2.1).
+            // Empty parameters are treated as missing (GraphQL over HTTP, section 6.2.1).
             "operationName" | "variables" | "extensions" if text.is_empty() => continue,
             "query" | "operationName" => Value::String(text.into_owned()),
             "variables" | "extensions" => match json::parse(text.as_bytes()) {

@@ -1,5 +1,5 @@
-//! Builds HTTP responses: the negotiated media type, and the status and headers of an error code. A large response
-//! keeps its memory reservation until the client has received it.
+//! Builds HTTP responses: the negotiated media type, and the status and headers for an error code. The memory
+//! reservation for a large response is kept until the client has received the response.
 
 use std::{
     collections::VecDeque,
@@ -34,10 +34,11 @@ use crate::{
 
 pub const TOO_BUSY: &str = "The server is too busy; nothing was done. Try again in a second.";
 
-/// Responses with a larger reservation are serialized by a separate thread, one at a time: serializing them would
-/// block a runtime thread, and the allocator keeps memory that each thread has freed.
+/// Maximum reservation of a response that is serialized directly, in bytes. Larger responses are serialized by a
+/// separate thread, one at a time, for two reasons: serializing them in a runtime thread would block it, and the
+/// allocator keeps memory that each thread has freed.
 const INLINE_BYTES_MAX: usize = 256 * 1024;
-/// Size of the pieces in which large responses are serialized. Each piece is freed as soon as it is sent.
+/// Size of the pieces in which large responses are serialized, in bytes. Each piece is freed as soon as it is sent.
 const PIECE_BYTES: usize = 64 * 1024;
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -50,7 +51,7 @@ static SERIALIZER: LazyLock<mpsc::Sender<Job>> = LazyLock::new(|| {
     sender
 });
 
-/// A response serialized as JSON, in pieces.
+/// A response that was serialized as JSON, in pieces.
 #[derive(Default)]
 pub struct JsonPieces {
     full: VecDeque<Bytes>,
@@ -85,7 +86,7 @@ impl JsonPieces {
         pieces
     }
 
-    /// The whole text as one piece.
+    /// Returns the whole JSON as one piece.
     pub fn into_text(self) -> Vec<u8> {
         let mut text = Vec::with_capacity(self.bytes);
         self.full.iter().for_each(|piece| text.extend_from_slice(piece));
@@ -93,8 +94,8 @@ impl JsonPieces {
     }
 }
 
-/// Serializes a response as JSON, and changes `reservation` to its size. Fails if the memory budget is exhausted,
-/// except for a mutation, whose outcome is always reported.
+/// Serializes a response as JSON, and changes `reservation` to the size of the JSON. Fails if the memory budget is
+/// exhausted, unless the response is that of a mutation: the outcome of a mutation is always reported.
 pub async fn serialize<T: Serialize + Send + 'static>(
     response: T,
     kind: OperationType,
@@ -103,7 +104,7 @@ pub async fn serialize<T: Serialize + Send + 'static>(
     let pieces = if reservation.bytes() > INLINE_BYTES_MAX {
         let (sender, pieces) = oneshot::channel();
         let job = Box::new(move || {
-            // Fails if the request was canceled in the meantime.
+            // Sending fails if the request has been canceled in the meantime.
             let _ = sender.send(JsonPieces::of(&response));
         });
         SERIALIZER.send(job).map_err(|_| Fault::Broken("responses are serialized"))?;
@@ -122,7 +123,8 @@ fn settle(reservation: &Reservation, kind: OperationType, bytes: usize) -> Resul
     }
 }
 
-/// The response to a request that was read. The response holds its reservation until the client has received it.
+/// Returns the response to a request that was read. The response keeps its reservation until the client has received
+/// it.
 pub async fn respond(
     media_type: MediaType,
     answer: Answer,
@@ -153,7 +155,7 @@ pub async fn respond(
                 set(&mut response, header::ALLOW, "POST");
             } else if media_type == MediaType::Json && response.status() == StatusCode::BAD_REQUEST
             {
-                // With application/json, a well-formed request gets 200 (GraphQL over HTTP).
+                // With `application/json`, a well-formed request gets the status 200 (GraphQL over HTTP).
                 *response.status_mut() = StatusCode::OK;
             }
             response
@@ -183,7 +185,7 @@ impl HttpBody for JsonPieces {
     }
 }
 
-/// A response body that holds its memory reservation until it is sent.
+/// A response body that keeps its memory reservation until the body has been sent.
 struct ReservedBody {
     body: Body,
     _reservation: Arc<Reservation>,
@@ -209,7 +211,7 @@ impl HttpBody for ReservedBody {
     }
 }
 
-/// A response with one error and without data.
+/// Returns a response with one error and without data.
 pub fn refuse(media_type: MediaType, refused: ServerError) -> Response {
     refuse_all(media_type, &[refused])
 }
@@ -218,7 +220,7 @@ pub fn too_busy(media_type: MediaType) -> Response {
     refuse(media_type, errors::unavailable(TOO_BUSY))
 }
 
-/// The response for an unknown path.
+/// Returns the response for an unknown path.
 pub async fn not_found(uri: Uri) -> Response {
     tracing::debug!(path = uri.path(), "Not found");
     let refused = error(Code::BadUserInput, "Not found. GraphQL is at /graphql.");
@@ -227,7 +229,7 @@ pub async fn not_found(uri: Uri) -> Response {
     response
 }
 
-/// A response with errors and without data. The first error determines the status.
+/// Returns a response with errors and without data. The first error determines the status.
 pub fn refuse_all(media_type: MediaType, refused: &[ServerError]) -> Response {
     let body = serde_json::json!({ "errors": refused }).to_string();
     let mut response = with_type(media_type, body.into_response());
@@ -247,7 +249,7 @@ pub fn refuse_all(media_type: MediaType, refused: &[ServerError]) -> Response {
     response
 }
 
-/// The status of a response without data whose first error has this code.
+/// Returns the status of a response that has no data and whose first error has this code.
 pub fn status_of(code: Code) -> StatusCode {
     match code {
         Code::Unauthenticated => StatusCode::UNAUTHORIZED,

@@ -1,5 +1,5 @@
-//! `POST /sandbox/inbound`: simulates a message from a recipient, to try out opt-outs in the sandbox. A real
-//! carrier calls [`inbound::record_inbound_message`] itself.
+//! `POST /sandbox/inbound`: simulates a message from a recipient, so that opt-outs can be tried out in the sandbox. A
+//! real carrier integration calls [`inbound::record_inbound_message`] directly.
 
 use std::sync::Arc;
 
@@ -33,11 +33,11 @@ use crate::{
 };
 
 pub const PATH: &str = "/sandbox/inbound";
-/// Maximum size of a body.
+/// Maximum size of a body, in bytes.
 const BODY_BYTES_MAX: usize = 16 * 1024;
 
-/// Records an inbound message of the caller's account, and responds with its effect: `{"effect":"OPTED_OUT"}`.
-/// Needs a LIVE key.
+/// Records an inbound message for the caller's account, and responds with the effect of the message, for example
+/// `{"effect":"OPTED_OUT"}`. Needs a LIVE key.
 pub async fn receive(State(shared): State<SharedState>, request: Request) -> Response {
     let started = Instant::now();
     let until = started + REQUEST_DEADLINE;
@@ -73,7 +73,7 @@ pub async fn receive(State(shared): State<SharedState>, request: Request) -> Res
             return Err(error(Code::BadUserInput, rule.replacen("The recipient", "from", 1)));
         }
         drop(received);
-        // A separate task, for the reason given in `execution`.
+        // The message is recorded in a separate task, for the reason given in `execution`.
         let in_task = Arc::clone(&shared);
         let received = async move {
             let _permit = permit;
@@ -123,7 +123,7 @@ fn read(bytes: &[u8]) -> Result<InboundMessage, ServerError> {
         error(Code::BadUserInput, message)
     };
     let members: Map<String, Value> = json::parse(bytes).map_err(|_| invalid())?;
-    // Only strings are accepted, because serde would allow {"SMS": null} as a channel and an array as the message.
+    // Only strings are accepted. Otherwise serde would accept `{"SMS": null}` as a channel and an array as the message.
     if !members.values().all(Value::is_string) {
         return Err(invalid());
     }

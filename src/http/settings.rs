@@ -1,12 +1,12 @@
-//! The settings of the HTTP server, as the command line sets them.
+//! The settings of the HTTP server. The command line sets them.
 
 use axum::http::HeaderValue;
 use ipnet::IpNet;
 
 use crate::domain::opt_out::inbound::StopWords;
 
-/// The default rate limits are above the rate that one account reached on a machine with two processors: 5,000 lists
-/// of 50 sub-accounts a second, of 230 fields each.
+/// The default rate limits are higher than the rate that one account reached on a machine with two processors: 5,000
+/// lists per second, each with 50 sub-accounts and 230 fields.
 pub const KEY_RATE_DEFAULT: u32 = 2_000_000;
 pub const ACCOUNT_RATE_DEFAULT: u32 = 4_000_000;
 
@@ -20,9 +20,9 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     /// Origins allowed by CORS.
     pub cors_origins: Vec<HeaderValue>,
-    /// Whether LIVE messages go to the sandbox. Then [`super::sandbox_inbound::PATH`] is served.
+    /// Whether LIVE messages are sent to the sandbox. In this case [`super::sandbox_inbound::PATH`] is served.
     pub has_sandbox: bool,
-    /// Texts by which recipients opt out.
+    /// Message texts with which recipients opt out.
     pub stop_words: StopWords,
 }
 

@@ -1,4 +1,4 @@
-//! The state that all HTTP handlers share: the app, the query executor, and the counters of every limit.
+//! The state that all HTTP handlers share: the app, the query executor, and the counters for all limits.
 
 use std::sync::Arc;
 

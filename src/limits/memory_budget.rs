@@ -1,7 +1,7 @@
-//! A budget for the text that requests hold in memory: the rows that they read, their response, and
-//! the encoded response until the client has received it. Each request has a limit, and all requests
-//! share a common limit, of which one team may use half. The first [`PART_BYTES`] of a request do not
-//! count against the common limit; few requests need more.
+//! A budget for the text that requests keep in memory: the rows that they read, their response, and the encoded
+//! response until the client has received it. Each request has a limit. All requests also share a common limit, of
+//! which one team may use half. The first [`PART_BYTES`] of a request are not counted against the common limit. Few
+//! requests need more than that.
 
 use std::{
     mem::take,
@@ -15,16 +15,16 @@ use uuid::Uuid;
 use super::quota::{Permit, Quota};
 use crate::fault::{Fault, Unavailable};
 
-/// Maximum number of bytes of text in one request, in its rows and in the response.
+/// Maximum number of bytes of text for one request, in its rows and in its response.
 pub const TEXT_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// The unit in which text counts against the common limit.
+/// The size in bytes of the parts in which text is counted against the common limit.
 pub const PART_BYTES: usize = 16 * 1024;
-/// Maximum number of parts of all requests in total: 96 MiB.
+/// Maximum number of parts that all requests may use in total: 96 MiB.
 pub const PARTS_MAX: usize = 96 * 1024 * 1024 / PART_BYTES;
 /// Memory that a value of a response takes in addition to its text, in bytes.
 pub const VALUE_BYTES: usize = 80;
-/// Maximum number of bytes of WebSocket messages that are waiting to be sent. All of their bytes count, because a
-/// client that stops reading may have many small messages waiting.
+/// Maximum number of bytes in WebSocket messages that are waiting to be sent. Every byte is counted, because many small
+/// messages may be waiting for a client that does not read.
 pub const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The part of [`WAITING_BYTES_MAX`] that one team may use.
 pub const WAITING_BYTES_OF_TEAM_MAX: usize = WAITING_BYTES_MAX / 2;
@@ -45,25 +45,25 @@ impl Default for MemoryBudget {
 }
 
 impl MemoryBudget {
-    /// An empty reservation, for one request or one event.
+    /// Creates an empty reservation for one request or one event.
     pub fn of(&self, team_id: Option<Uuid>) -> Reservation {
         Reservation(Mutex::new(Held { bytes: 0, parts: self.parts.empty(team_id) }))
     }
 
-    /// Number of bytes that currently count against the common limit.
+    /// Returns the number of bytes that are currently counted against the common limit.
     pub fn bytes(&self) -> usize {
         self.parts.count() * PART_BYTES
     }
 
-    /// Reserves memory for a message that is waiting to be sent, until the permit is dropped; `None` if the
-    /// limit is reached.
+    /// Reserves memory for a message that is waiting to be sent. The memory is reserved until the permit is dropped.
+    /// Returns `None` if the limit has been reached.
     pub fn wait(&self, team_id: Option<Uuid>, bytes: usize) -> Option<Permit<Uuid>> {
         let mut waiting = self.waiting.empty(team_id);
         waiting.grow(bytes).then_some(waiting)
     }
 }
 
-/// The memory that one request holds. It is released when this is dropped.
+/// The memory that is reserved for one request. It is released when this value is dropped.
 pub struct Reservation(Mutex<Held>);
 
 struct Held {
@@ -75,8 +75,8 @@ impl Reservation {
     /// Reserves memory for more text.
     ///
     /// # Errors
-    /// [`Fault::TooMuchText`] above the limit of the request, and [`Unavailable::TextsWait`] above
-    /// the limit of its team or of all requests.
+    /// Fails with [`Fault::TooMuchText`] if the limit of the request would be exceeded, and with
+    /// [`Unavailable::TextsWait`] if the limit of its team or of all requests would be exceeded.
     pub fn take(&self, bytes: usize) -> Result<(), Fault> {
         let mut held = self.held();
         let bytes = held.bytes.saturating_add(bytes);
@@ -91,14 +91,14 @@ impl Reservation {
         Ok(())
     }
 
-    /// Reserves memory for a string of the response, by its length in JSON. The errors are those of
+    /// Reserves memory for a string of the response, according to the string's length in JSON. The errors are those of
     /// [`Self::take`].
     pub fn answer(&self, text: &str) -> Result<(), Fault> {
         self.take(VALUE_BYTES + json_bytes(text))
     }
 
-    /// Collects rows and reserves memory for their text. After an error the remaining rows are read
-    /// and dropped: ending the statement early would close its connection.
+    /// Collects rows and reserves memory for their text. After an error, the remaining rows are still read and dropped,
+    /// because ending the statement early would close its connection.
     pub async fn collect<T>(
         &self,
         rows: impl Stream<Item = Result<T, DbErr>>,
@@ -120,8 +120,7 @@ impl Reservation {
         fault.map_or(Ok(collected), Err)
     }
 
-    /// Changes the reservation to the size of the encoded response. The errors are those of
-    /// [`Self::take`].
+    /// Changes the reservation to the size of the encoded response. The errors are those of [`Self::take`].
     pub fn settle(&self, bytes: usize) -> Result<(), Fault> {
         let mut held = self.held();
         if bytes >= held.bytes {
@@ -135,17 +134,17 @@ impl Reservation {
         Ok(())
     }
 
-    /// The number of reserved bytes.
+    /// Returns the number of reserved bytes.
     pub fn bytes(&self) -> usize {
         self.held().bytes
     }
 
-    /// Whether the reservation counts against the common limit.
+    /// Returns whether the reservation is counted against the common limit.
     pub fn is_large(&self) -> bool {
         self.held().parts.count() > 0
     }
 
-    /// Moves the reserved bytes to a new reservation, and leaves this one empty.
+    /// Moves the reserved bytes to a new reservation, and leaves this reservation empty.
     #[must_use]
     pub fn moved(&self) -> Self {
         let mut held = self.held();
@@ -157,7 +156,7 @@ impl Reservation {
     }
 }
 
-/// The length of a string in JSON as `serde_json` writes it, in bytes.
+/// Returns the length of a string in JSON as `serde_json` writes it, in bytes.
 fn json_bytes(text: &str) -> usize {
     let written = |byte| match byte {
         b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0C => 2,

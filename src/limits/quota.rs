@@ -1,4 +1,4 @@
-//! A counting semaphore that never waits, with a total limit and a limit per holder.
+//! A counting semaphore that never waits. It has a total limit and a limit for each holder.
 
 use std::{
     collections::HashMap,
@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// Units with a total limit and a limit per holder.
+/// Units with a total limit and a limit for each holder.
 pub struct Quota<H> {
     max: usize,
     of_one_max: usize,
@@ -19,7 +19,7 @@ struct Held<H> {
     of: HashMap<H, usize>,
 }
 
-/// The units that one holder has. They are released when this is dropped.
+/// The units that one holder has. They are released when this value is dropped.
 pub struct Permit<H: Copy + Eq + Hash> {
     holder: Option<H>,
     count: usize,
@@ -32,33 +32,33 @@ impl<H: Copy + Eq + Hash> Quota<H> {
         Arc::new(Self { max, of_one_max, held })
     }
 
-    /// Takes one unit. `None` if a limit is reached.
+    /// Takes one unit. Returns `None` if a limit has been reached.
     pub fn take(self: &Arc<Self>, holder: Option<H>) -> Option<Permit<H>> {
         let mut permit = self.empty(holder);
         permit.grow(1).then_some(permit)
     }
 
-    /// A permit without units. Without a holder, only the total limit applies to it.
+    /// Creates a permit without units. If it has no holder, only the total limit applies to it.
     pub fn empty(self: &Arc<Self>, holder: Option<H>) -> Permit<H> {
         Permit { holder, count: 0, quota: Arc::clone(self) }
     }
 
-    /// Number of units that all holders have.
+    /// Returns the number of units that all holders have.
     pub fn count(&self) -> usize {
         self.held().count
     }
 
-    /// Number of units that one holder has.
+    /// Returns the number of units that one holder has.
     pub fn count_of(&self, holder: H) -> usize {
         self.held().of.get(&holder).copied().unwrap_or_default()
     }
 
-    /// Maximum number of units of one holder.
+    /// Returns the maximum number of units that one holder may have.
     pub fn of_one_max(&self) -> usize {
         self.of_one_max
     }
 
-    /// A panic cannot leave the counts inconsistent, so a poisoned lock is usable.
+    /// Locks the counts. A panic cannot leave them inconsistent, so a poisoned lock is still usable.
     fn held(&self) -> MutexGuard<'_, Held<H>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -76,7 +76,7 @@ impl<H: Copy + Eq + Hash> Permit<H> {
         Self { holder: self.holder, count, quota: Arc::clone(&self.quota) }
     }
 
-    /// Takes `more` units, or none of them and returns false if a limit would be exceeded.
+    /// Takes `more` units and returns true. If a limit would be exceeded, takes none and returns false.
     pub fn grow(&mut self, more: usize) -> bool {
         if more == 0 {
             return true;
@@ -98,7 +98,7 @@ impl<H: Copy + Eq + Hash> Permit<H> {
         true
     }
 
-    /// Releases `less` units, or all if there are fewer.
+    /// Releases `less` units, or all units if the permit has fewer.
     pub fn shrink(&mut self, less: usize) {
         let less = less.min(self.count);
         if less == 0 {

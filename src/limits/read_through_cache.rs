@@ -1,5 +1,5 @@
-//! A read-through cache: concurrent callers share one read, and no value is older than the cache's
-//! TTL, which counts from the beginning of the read.
+//! A read-through cache. Concurrent callers share one read, and no value is older than the cache's TTL. The age of a
+//! value is counted from the beginning of its read.
 
 use std::{
     future::ready,
@@ -17,10 +17,10 @@ use tokio::time::Instant;
 pub struct ReadThroughCache<K, V> {
     values: Cache<K, Arc<CachedRead<V>>>,
     ttl: Duration,
-    /// The number of the last invalidation of a key, kept until all values that it concerns are too old. A value that
-    /// is still being read can be invalidated too.
+    /// The number of the last invalidation of a key. It is kept until all values that were read before the invalidation
+    /// have expired. A value that is still being read can also be invalidated.
     forgotten: sync::Cache<K, u64>,
-    /// Numbers reads and invalidations in their order, from 1.
+    /// The last number that was assigned. Reads and invalidations are numbered in their order, from 1.
     last_number: AtomicU64,
 }
 
@@ -35,12 +35,13 @@ where
     K: Clone + Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// A cache of at most `values_max` values.
+    /// Creates a cache of up to `values_max` values.
     pub fn new(values_max: u64, ttl: Duration) -> Self {
         Self::with_eviction(values_max, ttl, EvictionPolicy::tiny_lfu())
     }
 
-    /// A cache of at most `values_max` values that keeps the newest: for values that are used for a moment only.
+    /// Creates a cache of up to `values_max` values that keeps the newest ones. It is for values that are only needed
+    /// for a short time.
     pub fn of_newest(values_max: u64, ttl: Duration) -> Self {
         Self::with_eviction(values_max, ttl, EvictionPolicy::lru())
     }
@@ -52,7 +53,7 @@ where
         Self { values, ttl, forgotten, last_number: AtomicU64::new(0) }
     }
 
-    /// The value of the key, which `read` reads if it is not cached or is older than the TTL.
+    /// Returns the value for the key. If the value is not cached or is older than the TTL, it is read with `read`.
     pub async fn get<E, F>(&self, key: K, read: impl Fn() -> F) -> Result<V, E>
     where
         E: Clone + Send + Sync + 'static,
@@ -61,8 +62,8 @@ where
         self.get_since(key, Instant::now() - self.ttl, read).await
     }
 
-    /// A value of the key whose read began at `since` or later. Concurrent callers wait for the same read; a caller
-    /// for which that read began too early reads again. Errors are not cached.
+    /// Returns a value for the key whose read began at `since` or later. Concurrent callers wait for the same read. If
+    /// that read began before a caller's `since`, the caller starts another read. Errors are not cached.
     pub async fn get_since<E, F>(
         &self,
         key: K,
@@ -79,7 +80,7 @@ where
         if let Some(found) = self.values.get(&key).await.filter(is_fresh) {
             return Ok(found.value.clone());
         }
-        // Boxed to keep the caller's future small: usually nothing is read.
+        // The future is boxed to keep the caller's future small, because usually nothing is read.
         Box::pin(async {
             loop {
                 let read = async {
@@ -91,7 +92,8 @@ where
                 if is_fresh(&found) {
                     return Ok(found.value.clone());
                 }
-                // Another caller may have replaced the value in the meantime.
+                // Another caller may have replaced the value in the meantime, so the value is checked again before it
+                // is removed.
                 let remove_old = |entry: Option<Entry<_, _>>| {
                     let is_old = entry.is_some_and(|entry| !is_fresh(entry.value()));
                     ready(if is_old { Op::Remove } else { Op::Nop })
@@ -102,19 +104,19 @@ where
         .await
     }
 
-    /// Removes values that are older than the TTL, which an idle cache would keep.
+    /// Removes values that are older than the TTL. Without this, a cache that is not used would keep them.
     pub async fn remove_expired(&self) {
         self.values.run_pending_tasks().await;
     }
 
-    /// Invalidates the value of the key: later calls of [`Self::get`] return a value whose read began
-    /// after this.
+    /// Invalidates the value for the key. Later calls of [`Self::get`] return a value whose read began after the
+    /// invalidation.
     pub fn forget(&self, key: &K) {
-        // Under the key's lock, so that a greater number is never replaced by a smaller one.
+        // The number is taken under the key's lock, so that a smaller number never replaces a greater one.
         self.forgotten.entry_by_ref(key).and_upsert_with(|_| self.next_number());
     }
 
-    /// Invalidates the values of all keys, for tests that change rows with their own statements.
+    /// Invalidates the values of all keys. Used by tests that change rows with their own statements.
     pub fn forget_all(&self) {
         self.values.invalidate_all();
     }
@@ -137,7 +139,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Gets the value of key 0. Values are the number of reads so far.
+    /// Returns the value for key 0. The value is the number of reads so far.
     async fn get(cache: &ReadThroughCache<u8, u32>, reads: &AtomicU32, takes: Duration) -> u32 {
         get_key(0, cache, reads, takes).await
     }

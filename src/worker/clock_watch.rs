@@ -1,13 +1,13 @@
 //! Detects a wrong machine clock. The worker cannot undo what it does while the clock is wrong: it would charge phone
-//! numbers for future months and send messages days too early. So the worker claims and renews nothing while the clock
-//! differs by more than an hour from the monotonic clock or from PostgreSQL's clock.
+//! numbers for future months and send messages days too early. Therefore the worker claims and renews nothing while the
+//! clock differs by more than an hour from the monotonic clock or from PostgreSQL's clock.
 //!
-//! A clock that has jumped may now be right: it was corrected after the start, or the machine was suspended.
-//! PostgreSQL's clock can confirm that; with `SQLite` nothing can confirm it, and the server must be restarted. While
-//! the clock is not trusted, an error is logged every minute and `/readyz` fails.
+//! A clock that has jumped may be right afterwards, because it was corrected after the start or because the machine was
+//! suspended. PostgreSQL's clock can confirm this. With `SQLite` nothing can confirm it, and the server must be
+//! restarted. While the clock is not trusted, an error is logged every minute and `/readyz` fails.
 //!
 //! With `SQLite`, a clock that was already wrong at startup cannot be detected. Renewals have their own protection
-//! against that (`domain::phone_number::renewal`).
+//! against this case (`domain::phone_number::renewal`).
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -24,34 +24,35 @@ use crate::{
 
 /// Maximum difference between two clocks. Leap seconds and gradual corrections cause smaller differences.
 pub const DIFFERENCE_MAX: TimeDelta = TimeDelta::hours(1);
-/// How long the database's clock must agree with a clock that has jumped before that is trusted. If the database runs
-/// on the same machine, both clocks are wrong at the same time, usually for some seconds.
+/// Time for which the database's clock must agree with a clock that has jumped before the jumped clock is trusted
+/// again. If the database runs on the same machine, both clocks are wrong at the same time, usually for a few seconds.
 const CONFIRMATION_TIME: Duration = Duration::from_mins(1);
 /// Interval of log messages while the clock is not trusted.
 const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Compares a clock with a monotonic one, and with the database's.
+/// Compares the machine's clock with a monotonic clock and with the database's clock.
 pub struct ClockWatch {
-    /// Monotonic time, which is not affected by setting the clock.
+    /// Returns the monotonic time. It does not change when the machine's clock is set.
     monotonic: Box<dyn Fn() -> Duration + Send + Sync>,
-    /// Whether to compare with the database's clock; false for the simulated clock of a test.
+    /// Whether the clock is compared with the database's clock. It is false for the simulated clock in tests.
     uses_database: bool,
     state: Mutex<State>,
 }
 
 struct State {
-    /// The clock's time at monotonic time zero.
+    /// The time of the machine's clock when the monotonic time was zero.
     epoch: DateTime<Utc>,
-    /// How far the clock is ahead of the database's, if they differ too much.
+    /// The time by which the clock is ahead of the database's clock; `None` if the difference is acceptable.
     ahead_of_database: Option<TimeDelta>,
-    /// The epoch of a clock that has jumped but agrees with the database's, and since which monotonic time it agrees.
+    /// The epoch of a clock that has jumped but agrees with the database's clock, and the monotonic time since which
+    /// the two clocks agree.
     confirmed: Option<(DateTime<Utc>, Duration)>,
     /// The monotonic time of the last log message; `None` while the clock is trusted.
     logged_at: Option<Duration>,
 }
 
 impl State {
-    /// How far the clock has jumped; `None` if it has not.
+    /// Returns how far the clock has jumped, or `None` if it has not jumped.
     fn jump(&self, now: DateTime<Utc>, monotonic: Duration) -> Option<TimeDelta> {
         let difference = now - self.epoch - delta(monotonic);
         (difference.abs() > DIFFERENCE_MAX).then_some(difference)
@@ -59,7 +60,7 @@ impl State {
 }
 
 impl ClockWatch {
-    /// A watch that trusts the clock's current time.
+    /// Creates a watch that trusts the clock's current time.
     pub fn new(
         clock: &dyn Clock,
         monotonic: impl Fn() -> Duration + Send + Sync + 'static,
@@ -69,12 +70,12 @@ impl ClockWatch {
         Self { monotonic: Box::new(monotonic), uses_database: false, state: Mutex::new(state) }
     }
 
-    /// A watch of the machine's clock against the time since boot and the database's clock.
+    /// Creates a watch that compares the machine's clock with the time since boot and with the database's clock.
     pub fn of_machine(clock: &dyn Clock) -> Self {
         Self { uses_database: true, ..Self::new(clock, clock::since_boot) }
     }
 
-    /// Whether the clock can be trusted now.
+    /// Returns whether the clock can be trusted now.
     pub fn is_right(&self, clock: &dyn Clock) -> bool {
         let (now, monotonic) = (clock.now(), (self.monotonic)());
         let mut state = self.state();
@@ -105,7 +106,7 @@ impl ClockWatch {
         false
     }
 
-    /// Compares the clock with the database's clock; `SQLite` has no clock.
+    /// Compares the clock with the database's clock. Does nothing on `SQLite`, because it has no clock of its own.
     pub async fn ask_database(&self, app: &App) -> Result<(), Fault> {
         if !self.uses_database {
             return Ok(());
@@ -216,7 +217,7 @@ mod tests {
             (0, 7, noon, false),
             (10, noon + 10, noon + 10, false),
             (69, noon + 69, noon + 69, false),
-            // Both clocks are wrong for some seconds.
+            // Both clocks are wrong for a few seconds.
             (70, noon + 70 + year, noon + 70 + year, false),
             (80, noon + 80, noon + 80, false),
             (100, noon + 100, noon + 100 + year, false),

@@ -1,6 +1,6 @@
-//! The worker: claims due messages, submits them to carriers and settles the outcomes. It also renews phone numbers,
-//! processes the backlog of account changes, deletes old TEST messages, and writes the last use of keys and the
-//! counts of refused calls. A crash loses only the most recent uses and counts.
+//! The worker. It claims due messages, submits them to carriers and settles the outcomes. It also renews phone numbers,
+//! processes the backlog of account changes, deletes old TEST messages, and stores when keys were last used and how
+//! many calls were refused. A crash loses only the most recent of these uses and counts.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -36,23 +36,25 @@ mod clock_watch;
 
 pub use clock_watch::ClockWatch;
 
-/// Interval at which the worker looks for messages that other processes accepted.
+/// Interval at which the worker checks for messages that other processes have accepted.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// Minimum pause between two rounds of delivery, so that single messages are delivered in batches: a round flushes to
-/// disk twice and locks the team while it settles, which delays concurrent sends.
+/// Minimum pause between two rounds of delivery, so that messages are delivered in batches and not one by one. A round
+/// flushes to disk twice, and locks the team while it settles outcomes. Both delay concurrent sends.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
-/// Average batch size of the writers above which the writers count as under pressure.
+/// Average batch size above which the writers are considered to be under pressure.
 const BATCH_UNDER_PRESSURE: u64 = 4;
-/// Under pressure, a pause is this many times as long as the round before it: accepting messages has priority, and
-/// delivery gets a tenth of the time.
+/// While the writers are under pressure, a pause is this many times as long as the round before it. Delivery then gets
+/// only a tenth of the time, because accepting messages has priority.
 const PAUSE_RATIO_UNDER_PRESSURE: u32 = 9;
-/// Maximum pause under pressure, so that a slow carrier or database does not delay delivery for long.
+/// Maximum pause while the writers are under pressure. It ensures that a slow carrier or database does not delay
+/// delivery for long.
 const PAUSE_UNDER_PRESSURE_MAX: Duration = Duration::from_secs(1);
 /// Interval of phone number renewals.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(10);
-/// Interval at which the worker looks for a backlog that other processes created.
+/// Interval at which the worker checks for a backlog that other processes have created.
 const BACKLOG_INTERVAL: Duration = Duration::from_secs(1);
-/// The pause after a step of the backlog is this many times as long as the step, so that other writes can proceed.
+/// The pause after a step of the backlog is this many times as long as the step. Other writes can proceed during the
+/// pause.
 const PAUSE_RATIO_IN_BACKLOG: u32 = 3;
 /// Interval at which counts of repeated refusals are written to the audit log.
 const REFUSAL_COUNT_INTERVAL: Duration = Duration::from_secs(5);
@@ -60,7 +62,7 @@ const REFUSAL_COUNT_INTERVAL: Duration = Duration::from_secs(5);
 const WAL_TRUNCATION_INTERVAL: Duration = Duration::from_secs(5);
 /// Interval of clock checks while the clock is not trusted.
 const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// Interval at which old TEST messages are deleted, and the pause between two batches.
+/// Interval at which old TEST messages are deleted, and also the pause between two batches of deletions.
 const DELETE_INTERVAL: Duration = Duration::from_mins(1);
 const DELETE_PAUSE: Duration = Duration::from_millis(200);
 /// Pause after a database failure.
@@ -75,7 +77,7 @@ pub struct Delivered {
 }
 
 /// Runs until `stop` is canceled, and then finishes the work in progress. While the clock is not trusted, nothing is
-/// delivered, renewed or deleted, and the backlog waits.
+/// delivered, renewed or deleted, and the backlog is not processed.
 pub async fn run(
     app: Arc<App>,
     key_uses: mpsc::Receiver<Uuid>,
@@ -83,7 +85,7 @@ pub async fn run(
     stop: CancellationToken,
 ) {
     compare_with_database(&app, &watch).await;
-    // Concurrently, so that many simultaneous renewals do not delay messages.
+    // The tasks run concurrently, so that many simultaneous renewals do not delay messages.
     tokio::join!(
         deliver(&app, key_uses, &watch, &stop),
         renew_numbers(&app, &watch, &stop),
@@ -117,7 +119,8 @@ async fn deliver(
         };
         taken = app.writers.taken();
         let pause = (started.elapsed() * pause_ratio).min(PAUSE_UNDER_PRESSURE_MAX);
-        // A wake-up ends the wait after the pause; without one it lasts until the next poll.
+        // A wake-up starts the next round, but not before the end of the pause. Without a wake-up, the next round
+        // starts at the next poll.
         let (pause, poll) = match delivered {
             Ok(Delivered { has_more: true, .. }) => (pause, Duration::ZERO),
             Ok(_) => (pause.max(PAUSE_MIN), POLL_INTERVAL),
@@ -167,7 +170,7 @@ async fn compare_with_database(app: &App, watch: &ClockWatch) {
     }
 }
 
-/// Sleeps, but not longer than until `stop` is canceled.
+/// Sleeps for this duration, or until `stop` is canceled.
 async fn sleep_unless_stopped(duration: Duration, stop: &CancellationToken) {
     tokio::select! {
         () = stop.cancelled() => {}
@@ -188,8 +191,8 @@ async fn write_refusal_counts(app: &App, stop: &CancellationToken) {
     }
 }
 
-/// Truncates the write-ahead log of `SQLite` after erasures, so that erased data leaves the disk. It is also truncated
-/// at startup, in case an earlier process was interrupted.
+/// Truncates the write-ahead log of `SQLite` after erasures, so that erased data is removed from the disk. The log is
+/// also truncated at startup, in case an earlier process was interrupted.
 async fn truncate_wal(app: &App, stop: &CancellationToken) {
     truncate_after_erasures(|| app.db.empty_log(), &app.erased, stop).await;
 }
@@ -206,7 +209,7 @@ async fn truncate_after_erasures<F>(
             tracing::warn!(%error, "The write-ahead log could not be truncated; retrying");
             false
         });
-        // Truncation blocks all writes, so it is not repeated immediately.
+        // Truncating the log blocks all writes, so it is not repeated immediately.
         sleep_unless_stopped(WAL_TRUNCATION_INTERVAL, stop).await;
         if is_truncated {
             tokio::select! {
@@ -220,7 +223,7 @@ async fn truncate_after_erasures<F>(
 async fn work_off_backlog(app: &App, watch: &ClockWatch, stop: &CancellationToken) {
     let mut position = BacklogPosition::default();
     while !stop.is_cancelled() {
-        // A wrong clock would date refunds wrongly and treat later messages as due.
+        // With a wrong clock, refunds would get wrong dates and messages that are not due yet would be treated as due.
         if !is_clock_right(app, watch) {
             sleep_unless_stopped(CLOCK_CHECK_INTERVAL, stop).await;
             continue;
@@ -248,7 +251,7 @@ async fn delete_test_messages(app: &App, watch: &ClockWatch, stop: &Cancellation
     let mut position = None;
     while !stop.is_cancelled() {
         app.writes.remove_expired();
-        // A clock that is ahead would delete messages too early.
+        // If the clock is ahead, messages would be deleted too early.
         if !is_clock_right(app, watch) {
             sleep_unless_stopped(CLOCK_CHECK_INTERVAL, stop).await;
             continue;
@@ -265,7 +268,7 @@ async fn delete_test_messages(app: &App, watch: &ClockWatch, stop: &Cancellation
     }
 }
 
-/// One round of delivery: claims due messages, submits them or polls their reports, and settles the outcomes.
+/// Runs one round of delivery: claims due messages, submits them or polls their reports, and settles the outcomes.
 pub async fn deliver_due(app: &App) -> Result<Delivered, Fault> {
     let claim = delivery::claim(app).await?;
     let delivered = Delivered { messages: claim.messages.len(), has_more: claim.has_more };
@@ -294,7 +297,7 @@ pub async fn note_key_uses(app: &App, key_uses: &mut mpsc::Receiver<Uuid>) {
     }
 }
 
-/// Takes the claimed step of a message.
+/// Executes the step for which a message was claimed.
 async fn process(app: &App, claimed: &Claimed) -> Outcome {
     let message = &claimed.message;
     let Some(carrier) = app.carriers.of(message) else {
@@ -303,7 +306,7 @@ async fn process(app: &App, claimed: &Claimed) -> Outcome {
     let is_over = crate::domain::channel::schedule::is_over(message, app.clock.now());
     match claimed.step {
         Step::Expire => Outcome::Expired,
-        // The carrier may or may not have received the message, which must not be sent again.
+        // The carrier may already have received the message, so the message must not be sent again.
         Step::Resume if !carrier.may_repeat() || is_over => Outcome::Unknown {
             code: "CUT_OFF".to_owned(),
             text: "The server stopped while it was submitting the message to the carrier."
@@ -330,7 +333,7 @@ async fn process(app: &App, claimed: &Claimed) -> Outcome {
     }
 }
 
-/// The outcome if the server was restarted without the carrier for which the message was accepted.
+/// Returns the outcome for a message whose carrier no longer exists, because the server was restarted without it.
 fn outcome_without_carrier(step: Step) -> Outcome {
     let text = "This server no longer has a carrier for the channel.".to_owned();
     match step {
@@ -354,7 +357,7 @@ mod tests {
             (AtomicUsize::new(0), Notify::new(), CancellationToken::new());
         let truncate = || async {
             let count = truncations.fetch_add(1, Ordering::Relaxed) + 1;
-            // The second attempt is blocked by a reader.
+            // A reader blocks the second attempt.
             Ok(count != 2)
         };
         let erase = async {
@@ -365,7 +368,7 @@ mod tests {
                 erased.notify_one();
                 sleep(Duration::from_millis(100)).await;
             }
-            // At 0, 5, 10 and 15 seconds.
+            // The log was truncated at 0, 5, 10 and 15 seconds.
             assert_eq!(count(), 1 + 4);
             erased.notify_one();
             sleep(Duration::from_mins(1)).await;

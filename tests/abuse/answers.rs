@@ -1,5 +1,5 @@
-//! Short requests for responses that are much larger than the stored data, from clients that read them and from
-//! clients that do not.
+//! Short requests whose responses are much larger than the stored data. Some clients read the responses, and others do
+//! not.
 
 use std::{future::pending, sync::Arc};
 
@@ -16,9 +16,9 @@ use crate::{
 };
 
 const CONNECTIONS: usize = 8;
-/// Connections on which nothing is read.
+/// Number of connections on which the client does not read the response.
 const UNREAD: usize = 64;
-/// The request succeeds, or is refused because of the size of its response.
+/// The expected results: the request succeeds, or is refused because of the size of the response.
 const EXPECTED: &[&str] = &["200", "QUERY_TOO_LARGE"];
 
 #[db_test]
@@ -26,7 +26,7 @@ const EXPECTED: &[&str] = &["200", "QUERY_TOO_LARGE"];
 async fn large_responses(database: Database) {
     let mut fixture = Fixture::start(database).await;
     let account = fixture.sub_account().await;
-    // A control character takes six bytes in JSON, a quotation mark two.
+    // A control character takes six bytes in JSON, and a quotation mark takes two.
     send(&fixture, &account, 25, json!({ "text": "\u{1}".repeat(40_000) })).await;
     let page = "messages(first:25)";
     let control = post(&account.test, &fields(page, "text", 30), &json!({}));
@@ -43,7 +43,7 @@ async fn large_responses(database: Database) {
     let tags = post(&account.live, &fields("contacts(first:100)", "tags", 30), &json!({}));
 
     let account = fixture.sub_account().await;
-    // Metadata with nearly the maximum number of values, all of them small.
+    // The metadata has nearly the maximum number of values, all of them small.
     let metadata = json!({ "a": vec![0; 990] });
     send(&fixture, &account, 100, json!({ "text": "Hi", "metadata": metadata })).await;
     let metadata = fields("messages(first:100)", "metadata", 30);
@@ -60,7 +60,7 @@ async fn large_responses(database: Database) {
     fixture.finish().await;
 }
 
-/// Attacks with clients that read, and with clients that do not.
+/// Runs an attack with clients that read the responses, and an attack with clients that do not.
 async fn try_both(fixture: &mut Fixture, what: &str, request: &Arc<[u8]>) {
     let name = format!("{what}, {CONNECTIONS} connections");
     fixture
@@ -92,7 +92,7 @@ fn request_and_do_not_read(attack: &mut Attack, request: &Arc<[u8]>) {
     }
 }
 
-/// A query with the same field many times in each node of a page.
+/// Returns a query that selects the same field `times` times in each node of a page.
 fn fields(page: &str, field: &str, times: usize) -> String {
     let fields: String = (0..times).map(|at| format!("f{at}:{field} ")).collect();
     format!("{{ {page} {{ nodes {{ {fields} }} }} }}")

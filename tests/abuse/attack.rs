@@ -30,7 +30,7 @@ impl Attack {
         self.clients.spawn(client);
     }
 
-    /// Adds connections that send these requests one after another. Each begins with a different request.
+    /// Adds connections that send these requests one after another. Each connection begins with a different request.
     pub fn repeat(&mut self, connections: usize, requests: &[Arc<[u8]>]) {
         for connection in 0..connections {
             let mut requests = requests.to_vec();
@@ -54,7 +54,7 @@ impl Attack {
         sleep(duration()).await;
     }
 
-    /// Stops the clients, which closes their connections.
+    /// Stops the clients and closes their connections.
     pub async fn stop(&mut self) {
         self.clients.shutdown().await;
     }

@@ -1,5 +1,5 @@
-//! Backlogs of tens of thousands of messages: sent, suspended, canceled, and released from quiet hours. A second
-//! probe measures the delivery of another team's messages.
+//! Backlogs of tens of thousands of messages, which are sent, suspended, canceled, or released from quiet hours. A
+//! second probe measures how long the delivery of messages from another team takes.
 
 use std::{
     slice::from_ref,
@@ -69,7 +69,7 @@ async fn a_suspended_backlog(database: Database) {
 async fn a_canceled_backlog(database: Database) {
     let mut fixture = Fixture::start(database).await;
     let main = fixture.attacker.clone();
-    // With 400 of these messages, a call is just below the limit of 2 MiB.
+    // A request with 400 of these messages is just below the limit of 2 MiB.
     let long = "Lorem ipsum ".repeat(5_000 / 12);
     let mail = json!({ "to": "ada@example.com", "subject": "Hi", "text": long });
     let backlogs = [("e-mails of 5 KB", mail), ("short messages", json!({}))];
@@ -116,7 +116,8 @@ async fn a_backlog_after_quiet_hours(database: Database) {
     fixture.finish().await;
 }
 
-/// Runs an attack with the usual probe and one that waits for deliveries, and checks both.
+/// Runs an attack with the usual probe and with a probe that waits for deliveries, and checks the results of both
+/// probes.
 async fn try_backlog(fixture: &mut Fixture, name: &str, script: impl AsyncFnOnce(&mut Attack)) {
     let (address, key) = (fixture.server.address, fixture.probe.clone());
     let mut deliveries = Vec::new();
@@ -153,7 +154,7 @@ async fn flood(attack: &mut Attack, keys: &[String], content: &Value) {
     attack.stop().await;
 }
 
-/// Calls a mutation of a sub-account, and prints how long that took.
+/// Calls a mutation on a sub-account, and prints how long the call took.
 async fn call(attack: &Attack, key: &str, mutation: &str, account: &Value) {
     let query = format!(
         "mutation($account: AccountRef!) {{ {mutation}(account: $account) {{ errors {{ code }} }} }}"

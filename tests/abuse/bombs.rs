@@ -10,7 +10,7 @@ pub struct Bomb {
     pub json: String,
 }
 
-/// The bombs, small ones first: entry points differ in the size that they accept.
+/// Returns the bombs, starting with small ones. Their sizes differ because not every entry point accepts the same size.
 pub fn bombs() -> Vec<Bomb> {
     let bomb = |name, json: String| Bomb { name, json };
     let mut bombs = vec![
@@ -46,7 +46,7 @@ pub fn bombs() -> Vec<Bomb> {
     bombs
 }
 
-/// Queries with brackets that some parsers may read as part of a string.
+/// Returns queries with brackets that some parsers may read as part of a string.
 pub fn documents() -> Vec<(&'static str, String)> {
     let brackets = "[".repeat(14_900);
     vec![
@@ -71,7 +71,7 @@ fn nested(open: &str, inner: &str, close: &str, times: usize) -> String {
     format!("{}{inner}{}", open.repeat(times), close.repeat(times))
 }
 
-/// A JSON list that repeats a value.
+/// Returns a JSON list that repeats a value.
 pub fn list(value: &str, count: usize) -> String {
     format!("[{}]", vec![value; count].join(","))
 }

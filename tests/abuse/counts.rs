@@ -1,5 +1,5 @@
-//! Requests with thirty counts or searches each, over many messages. Their estimated cost is low, but they are
-//! expensive for the database.
+//! Requests with thirty counts or searches each, in an account with many messages. The estimated cost of the requests
+//! is low, but they are expensive for the database.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,7 +18,7 @@ use crate::{
     scale,
 };
 
-/// Rows per transaction. The server must be able to write in between.
+/// Number of rows that are inserted per transaction. The server must be able to write between two transactions.
 const ROWS_PER_TRANSACTION: u32 = 10_000;
 
 #[db_test]
@@ -61,7 +61,7 @@ async fn counts_and_searches(database: Database) {
     fixture.finish().await;
 }
 
-/// Inserts messages of the TEST key's account directly into the database.
+/// Inserts messages for the account of the TEST key directly into the database.
 async fn fill(fixture: &Fixture, key: &str, messages: u32) {
     let send = "mutation { sendMessage(input: { to: \"+12025550000\", text: \"Hello\" }) \
                 { message { id } errors { code } } }";
@@ -93,7 +93,8 @@ async fn fill(fixture: &Fixture, key: &str, messages: u32) {
             ),
         ),
     };
-    // Only the attacker's account has TEST messages. All of their ids and times are in the same millisecond.
+    // The statement copies a TEST message. Only the attacker's account has TEST messages. The ids and times of all
+    // copies are in the same millisecond.
     let insert = format!(
         "INSERT INTO message (id, {columns}) SELECT {new_id}, {columns} FROM \
          (SELECT * FROM message WHERE environment = 'TEST' AND status = 'DELIVERED' LIMIT 1) \
@@ -102,7 +103,8 @@ async fn fill(fixture: &Fixture, key: &str, messages: u32) {
     for _ in 0..messages.div_ceil(ROWS_PER_TRANSACTION) {
         db.write.execute_unprepared(&insert).await.expect("the messages are inserted");
     }
-    // The reconciliation compares these messages with the counts in the account's row.
+    // The counts in the row of the account must include the new messages, because the reconciliation compares the
+    // counts with the messages.
     let of = "FROM message m WHERE m.account_id = account.id AND m.environment = 'TEST'";
     let count = format!(
         "UPDATE account SET test_message_count = (SELECT COUNT(*) {of}), \

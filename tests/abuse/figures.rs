@@ -4,10 +4,11 @@ use std::{io::Write as _, sync::Once, time::Duration};
 
 use crate::{Database, is_full};
 
-/// The goal for a probe's 95th percentile during an attack, on an otherwise idle machine. Not asserted.
+/// The goal for the 95th percentile of a probe's times during an attack, on an otherwise idle machine. The tests do not
+/// assert this goal.
 const P95_GOAL: Duration = Duration::from_millis(250);
 
-/// Times of one probe.
+/// The times that the requests of one probe took.
 pub struct Times(Vec<Duration>);
 
 impl Times {
@@ -17,7 +18,7 @@ impl Times {
         Self(times)
     }
 
-    /// The percentile of the times; zero if there are none.
+    /// Returns the percentile of the times, or zero if there are no times.
     pub fn percentile(&self, percent: usize) -> Duration {
         let rank = (self.0.len() * percent).div_ceil(100).max(1);
         self.0.get(rank - 1).copied().unwrap_or_default()
@@ -36,12 +37,12 @@ pub struct Row<'r> {
     pub during: &'r Times,
     pub refused: usize,
     pub peak_mb: Option<f64>,
-    /// Why the process ended; `None` if it is running.
+    /// Why the server process ended; `None` if the process is still running.
     pub ended: Option<&'r str>,
 }
 
 impl Row<'_> {
-    /// Prints the row in Markdown. The test runner does not capture it.
+    /// Prints the row in Markdown. The test runner does not capture the row.
     pub fn print(&self) {
         static HEADER: Once = Once::new();
         let goal = if is_full() { " p95 within 250 ms |" } else { "" };
@@ -73,7 +74,7 @@ impl Row<'_> {
     }
 }
 
-/// A time in milliseconds, with one decimal below 10.
+/// Formats a time in milliseconds, with one decimal place if the time is below 10 milliseconds.
 pub fn milliseconds(time: Duration) -> String {
     let milliseconds = time.as_secs_f64() * 1_000.0;
     let decimals = usize::from(milliseconds < 10.0);

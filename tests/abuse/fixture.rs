@@ -1,4 +1,4 @@
-//! The fixture of a test: a database, a server, the attacker's team and the probe's team. It runs attacks and
+//! The fixture of a test: a database, a server, the attacker's team and the probe's team. The fixture runs attacks and
 //! checks their effects.
 
 use std::time::Duration;
@@ -23,9 +23,9 @@ use crate::{
     server::{Launch, Server, audit, create_team},
 };
 
-/// Maximum memory of the server during an attack.
+/// Maximum memory of the server during an attack, in MB.
 const MEMORY_MAX_MB: f64 = 200.0;
-/// The server is killed when it uses this much memory, to protect the machine.
+/// The server is killed when it uses more memory than this, in MB, to protect the machine.
 const MEMORY_END_MB: f64 = 1_000.0;
 /// How often memory is checked.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -33,10 +33,10 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// How long the probe continues after an attack.
 const TAIL: Duration = Duration::from_millis(300);
-/// Maximum wait for an idle server before the next attack.
+/// Maximum time to wait for the server to become idle before the next attack.
 const IDLE_WITHIN: Duration = Duration::from_secs(3);
 
-/// The lock that a running test holds, because attacks running at the same time would influence each other's times.
+/// A lock that allows only one test to run at a time, because concurrent attacks would influence each other's times.
 static SERIAL: Mutex<()> = Mutex::const_new(());
 
 // Fields are dropped in this order: the processes must end before their folder is removed, and the lock is
@@ -114,7 +114,7 @@ impl Fixture {
         SubAccount { id, live: text(&made["plainKey"]), test }
     }
 
-    /// Creates a key for an account, with its main account's key.
+    /// Creates a key for an account. `main` is the key of the main account.
     pub async fn new_key(&self, main: &str, account_id: &str, environment: &str) -> String {
         let create = "mutation($id: ID!, $environment: Environment!) \
             { createApiKey(account: { id: $id }, input: { name: \"Key\", environment: $environment }) \
@@ -147,8 +147,8 @@ impl Fixture {
 
     /// Runs an attack and the probe at the same time, prints the result, and records failures.
     ///
-    /// An attack that never got one of the `expected` responses is a failure, because it had no effect. After a
-    /// failure the server is restarted, so that attacks are independent.
+    /// If an attack never gets one of the `expected` responses, a failure is recorded, because the attack had no
+    /// effect. After a failure, the server is restarted, so that attacks are independent.
     pub async fn attack(
         &mut self,
         name: &str,
@@ -211,7 +211,7 @@ impl Fixture {
         probe.stop().await
     }
 
-    /// Restarts the server, even if it has ended.
+    /// Restarts the server, even if the server process has already ended.
     pub async fn start_again(&mut self) {
         self.server.kill();
         self.server.start_again();
@@ -241,7 +241,7 @@ impl Fixture {
     }
 }
 
-/// Waits until the process ends or is killed because of its memory, and describes which.
+/// Waits until the server process ends, or kills the process if it uses too much memory. Returns why the process ended.
 async fn end_of(server: &mut Server) -> String {
     loop {
         sleep(POLL_INTERVAL).await;

@@ -1,4 +1,4 @@
-//! Floods of control messages on sockets, as fast as they can be sent. Responses are read and ignored.
+//! Floods of control messages on sockets. The clients send as fast as possible, and read and ignore the responses.
 
 use std::{future::pending, net::SocketAddr, sync::Arc};
 
@@ -14,7 +14,7 @@ use crate::{
     tally::Tally,
 };
 
-/// Bytes per write.
+/// Number of bytes per write.
 const BURST_BYTES: usize = 64 * 1_024;
 
 #[db_test]
@@ -61,7 +61,7 @@ async fn floods_of_control_messages(database: Database) {
     fixture.finish().await;
 }
 
-/// Opens a socket and writes until it is closed.
+/// Opens a socket and writes the burst repeatedly until the socket is closed. Returns why the socket was closed.
 async fn flood(target: SocketAddr, key: Option<&str>, burst: &[u8], tally: &Tally) -> SocketError {
     let opened = match key {
         Some(key) => Socket::with_key(None, target, key).await,
@@ -75,7 +75,7 @@ async fn flood(target: SocketAddr, key: Option<&str>, burst: &[u8], tally: &Tall
         while outgoing.write_all(burst).await.is_ok() {
             tally.count("64 KiB taken");
         }
-        // The reader returns the reason.
+        // `listen` notices that the socket is closed, and returns the reason.
         pending().await
     };
     let listen = async {

@@ -1,4 +1,5 @@
-//! Mutations that a key may not use. Each refusal is in the audit log, which must not grow with their number.
+//! Calls to mutations that a key may not use. Refusals are recorded in the audit log, but the number of entries must
+//! not grow with the number of refusals.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::{
     scale,
 };
 
-/// Maximum number of audit log entries that an attack causes: there is one per key, action and minute.
+/// Maximum number of audit log entries that an attack causes. The server writes one entry per key, action and minute.
 const ENTRIES_MAX: u64 = 100;
 const CONNECTIONS: usize = 4;
 

@@ -1,4 +1,4 @@
-//! Large request heads without a key: some are slow to parse, and some are never completed.
+//! Large request heads without an API key. Some of them are slow to parse, and some are never completed.
 
 use std::sync::Arc;
 
@@ -15,7 +15,8 @@ use crate::{
 };
 
 const KIBIBYTE: usize = 1_024;
-/// Maximum total size of all incomplete heads in bytes. They also use this machine's socket buffers.
+/// Maximum total size of all incomplete heads, in bytes. The size is limited because the heads also fill the socket
+/// buffers of this machine.
 const HELD_BYTES: usize = 200_000_000;
 
 #[db_test]

@@ -1,4 +1,4 @@
-//! Introspection, thirty times per request: small requests with responses of megabytes.
+//! Small requests that use introspection thirty times, and have responses of several megabytes.
 
 use db_test::db_test;
 use serde_json::json;

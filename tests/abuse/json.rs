@@ -1,5 +1,5 @@
-//! JSON bombs, and similar queries, for every entry point that parses a client's input. Each must be refused with
-//! an error code, and the process must not end.
+//! JSON bombs, and similar queries, for every entry point that parses a client's input. The server must refuse each of
+//! them with an error code, and must not crash.
 
 use std::{fmt::Debug, io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -18,15 +18,15 @@ use crate::{
     socket::{PROTOCOL_PING, Socket, SocketError, TEXT, frame, init},
 };
 
-/// Maximum size of a body of `/graphql` and of a message on a socket, in bytes.
+/// Maximum size of the body of a request to `/graphql`, and of a message on a socket, in bytes.
 const BODY_BYTES_MAX: usize = 256 * 1_024;
-/// Maximum size of a body of `/sandbox/inbound`, in bytes.
+/// Maximum size of the body of a request to `/sandbox/inbound`, in bytes.
 const INBOUND_BYTES_MAX: usize = 16 * 1_024;
-/// Maximum length of a parameter in a URL. The server does not parse a longer head.
+/// Maximum length of a parameter in a URL, in characters. The server does not parse a request head that is longer.
 const PARAMETER_CHARS_MAX: usize = 30_000;
 /// How long the response to a bomb may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
-/// Connections that send bombs concurrently.
+/// Number of connections that send bombs concurrently.
 const CONNECTIONS: usize = 8;
 
 /// A request that contains a bomb.
@@ -39,7 +39,7 @@ struct BombRequest {
 #[derive(Clone)]
 enum Transport {
     Http(Arc<[u8]>),
-    /// Frames for a socket. Each is sent after the response to the one before it.
+    /// Frames for a socket. Each frame is sent after the response to the previous frame.
     Socket(Vec<Arc<[u8]>>),
 }
 
@@ -56,7 +56,7 @@ async fn json_bombs(database: Database) {
             timeout(ANSWER_WITHIN, response_without_code(&fixture, &request.transport)).await;
         let without_code = without_code.unwrap_or_else(|_| Some("nothing".to_owned()));
         if without_code.is_some() {
-            // A process that crashes ends shortly after its connections.
+            // If the process crashes, it ends only shortly after the connections are closed.
             sleep(Duration::from_millis(200)).await;
         }
         if let Some(status) = fixture.server.ended() {
@@ -78,7 +78,7 @@ async fn json_bombs(database: Database) {
     fixture.finish().await;
 }
 
-/// The response to a bomb that was not refused with an error code; otherwise `None`.
+/// Sends a bomb. Returns the response, or `None` if the bomb was refused with an error code.
 async fn response_without_code(fixture: &Fixture, transport: &Transport) -> Option<String> {
     match transport {
         Transport::Http(request) => {
@@ -142,7 +142,7 @@ async fn flood(attack: &mut Attack, bombs: &[BombRequest]) {
     attack.run().await;
 }
 
-/// Each bomb for each entry point that accepts its size.
+/// Returns each bomb as a request to each entry point that accepts a bomb of this size.
 fn bomb_requests(test_key: &str, live_key: &str) -> Vec<BombRequest> {
     let mut requests = Vec::new();
     for Bomb { name, json } in bombs() {
@@ -197,7 +197,8 @@ fn bomb_requests(test_key: &str, live_key: &str) -> Vec<BombRequest> {
             ("a complete", format!(r#"{{"type":"complete","id":{json}}}"#)),
         ] {
             if message.len() <= BODY_BYTES_MAX {
-                // An accepted subscription has no response, but the ping after it has one.
+                // The server does not respond to an accepted subscription, but responds to the ping that is sent after
+                // the subscription.
                 let bomb = [frame(TEXT, message.as_bytes()), frame(TEXT, PROTOCOL_PING)].concat();
                 add(by, Transport::Socket(vec![init(test_key).into(), bomb.into()]));
             }

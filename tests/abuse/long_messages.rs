@@ -1,4 +1,5 @@
-//! Long messages: requests of 200 KB that would store 78 MB each, with a TEST key, which is never charged.
+//! Requests of 200 KB that would each store 78 MB of long messages. The requests use a TEST key, so that nothing is
+//! charged.
 
 use db_test::db_test;
 use serde_json::json;
@@ -17,7 +18,7 @@ async fn long_messages(database: Database) {
     let key = fixture.sub_account().await.test;
     let long = "Lorem ipsum ".repeat(100 * 1_024 / 12);
     let whole = json!({ "to": "ada@example.com", "subject": "Hi", "text": long, "html": long });
-    // With 400 of these messages, a call is just below the limit of 2 MiB.
+    // A request with 400 of these messages is just below the limit of 2 MiB.
     let short = json!({ "to": "ada@example.com", "subject": "Hi", "text": &long[..5_000] });
 
     for connections in scale(&[12][..], &[2, 12, 60][..]) {

@@ -1,8 +1,8 @@
-//! Attacks on the release program, while a probe of another team sends and reads. A test fails if the
-//! process ends, if its memory exceeds 200 MB, or if a request of the probe is refused or takes longer than
-//! 2 seconds. Each attack prints a row of a table.
+//! Attacks on the release program, while a probe that belongs to another team sends and reads messages. A test fails if
+//! the process ends, if the memory of the process exceeds 200 MB, or if a request of the probe is refused or takes
+//! longer than 2 seconds. Each attack prints a row of a table.
 //!
-//! `cargo test` does not run this suite. The short and the full run:
+//! `cargo test` does not run this suite. These commands start the short and the full run:
 //!
 //! ```sh
 //! cargo test --release --test abuse

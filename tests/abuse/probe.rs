@@ -1,5 +1,5 @@
-//! Probes: another team that uses the server during an attack. Each has its own thread and runtime, so that the
-//! attack's load on this process does not affect the measured times.
+//! Probes, which use the server as another team during an attack. Each probe has a thread and a runtime of its own, so
+//! that the attack's load on this process does not affect the measured times.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -18,7 +18,7 @@ use crate::{
     figures::Times,
 };
 
-/// The local address of probes. The attack uses another one, because connections are limited per address.
+/// The local address of probes. Attacks use another address, because connections are limited per address.
 pub const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 /// Maximum duration of a probe's request.
 pub const WAIT_MAX: Duration = Duration::from_secs(2);
@@ -51,7 +51,7 @@ impl StopFlag {
 }
 
 impl<T: Send + 'static> Probe<T> {
-    /// Starts a probe, which must end when the flag is set.
+    /// Starts a probe. The probe must end when the flag is set.
     pub fn start<F: Future<Output = T>>(work: impl FnOnce(StopFlag) -> F + Send + 'static) -> Self {
         let stop = Arc::<AtomicBool>::default();
         let flag = StopFlag(Arc::clone(&stop));
@@ -74,11 +74,11 @@ impl<T: Send + 'static> Probe<T> {
 pub struct Sample {
     pub what: &'static str,
     pub took: Duration,
-    /// The response, if the request was refused.
+    /// The response if the request was refused; otherwise `None`.
     pub refused: Option<String>,
 }
 
-/// The times of the requests.
+/// Returns the times that the requests took.
 pub fn times(samples: &[Sample]) -> Times {
     Times::new(samples.iter().map(|sample| sample.took))
 }
@@ -153,7 +153,7 @@ async fn delivery(mut client: Client, key: String) -> Result<Duration, String> {
     }
 }
 
-/// Uses each key once, with a pause between them.
+/// Sends one request with each key, with a pause between the requests.
 pub fn fresh_keys(
     local: Option<IpAddr>,
     address: SocketAddr,
@@ -178,7 +178,7 @@ pub fn fresh_keys(
     })
 }
 
-/// Sends a request, and returns its result and the response.
+/// Sends a request, and returns the measured sample and the response.
 async fn sample(
     client: &mut Client,
     what: &'static str,
@@ -196,7 +196,7 @@ async fn sample(
     (Sample { what, took, refused }, answer)
 }
 
-/// The response, if the request was refused.
+/// The response if the request was refused; otherwise `None`.
 fn refusal(answer: &Answer) -> Option<String> {
     let json = answer.json();
     let payload = &json["data"]["sendMessage"]["errors"];

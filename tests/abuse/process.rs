@@ -1,4 +1,4 @@
-//! The memory and the processor time of the server's process, from `/proc`.
+//! The memory and the processor time of the server process, read from `/proc`.
 
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ impl Process {
         let _ = std::fs::write(format!("/proc/{}/clear_refs", self.0), "5");
     }
 
-    /// Peak memory of the process since the reset, in MB; `None` if the process has ended.
+    /// Returns the peak memory of the process since the reset, in MB, or `None` if the process has ended.
     pub fn peak_mb(self) -> Option<f64> {
         self.memory_mb("VmHWM:")
     }
 
-    /// Current memory of the process in MB; `None` if the process has ended.
+    /// Returns the current memory of the process in MB, or `None` if the process has ended.
     pub fn held_mb(self) -> Option<f64> {
         self.memory_mb("VmRSS:")
     }
@@ -49,7 +49,7 @@ impl Process {
         }
     }
 
-    /// User and system time of the process, in hundredths of a second.
+    /// Returns the user and system time of the process, in hundredths of a second.
     fn ticks(self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0)).unwrap_or_default();
         // The name in parentheses may contain spaces. User and system time are fields 12 and 13 after it.
@@ -59,10 +59,10 @@ impl Process {
     }
 }
 
-/// How many connections to the server one address can have: half of the server's limit, which depends on the
-/// limit of open files. Raises this process's own limit of open files to its maximum.
+/// Returns how many connections to the server one address can have. This number depends on the limit on open files. The
+/// function also raises the limit on open files of this process to the maximum.
 pub fn connections_per_address() -> usize {
-    /// The server's limit per address, if the limit of open files allows it.
+    /// The server's maximum number of connections per address. The limit on open files may lower the number.
     const ADDRESS_MAX: u64 = 6_144;
     /// Number of open files that this process needs in addition to the attack's connections.
     const OTHER_FILES: u64 = 500;

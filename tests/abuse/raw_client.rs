@@ -24,13 +24,13 @@ pub struct ResponseStart {
 }
 
 impl ResponseStart {
-    /// The first error code, of a top-level error or in a payload.
+    /// Returns the first error code in the response, from a top-level error or from a payload.
     pub fn code(&self) -> Option<&str> {
         code_in(&self.beginning)
     }
 }
 
-/// The value of the first member `code` in the JSON.
+/// Returns the value of the first member `code` in the JSON.
 pub fn code_in(json: &str) -> Option<&str> {
     let (_, rest) = json.split_once(r#""code":""#)?;
     rest.split_once('"').map(|(code, _)| code)
@@ -64,7 +64,7 @@ impl RawClient {
         }
     }
 
-    /// Reads a response. After an error the connection is closed.
+    /// Reads a response. After an error, the connection is closed.
     pub async fn read(&mut self) -> Result<ResponseStart> {
         let mut connection = self.connection.take().ok_or(ErrorKind::NotConnected)?;
         let (brief, is_kept) = read_answer(&mut connection).await?;

@@ -1,13 +1,13 @@
-//! Prepared bytes of requests.
+//! Requests as prepared bytes.
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-/// Maximum number of messages of one `sendMessages`.
+/// Maximum number of messages in one `sendMessages`.
 pub const MESSAGES_MAX: usize = 100;
 
-/// The head of a POST to `/graphql`, without the headers that describe the length of its body.
+/// Returns the head of a POST to `/graphql`, without the headers that describe the length of the body.
 pub fn head(key: &str) -> String {
     format!(
         "POST /graphql HTTP/1.1\r\nHost: tollgate\r\nAuthorization: Bearer {key}\r\n\
@@ -15,17 +15,17 @@ pub fn head(key: &str) -> String {
     )
 }
 
-/// A POST to `/graphql` with this body.
+/// Returns a POST to `/graphql` with this body.
 pub fn post_body(key: &str, body: &str) -> Arc<[u8]> {
     format!("{}Content-Length: {}\r\n\r\n{body}", head(key), body.len()).into_bytes().into()
 }
 
-/// A POST to `/graphql`.
+/// Returns a POST to `/graphql` with this query and these variables.
 pub fn post(key: &str, query: &str, variables: &Value) -> Arc<[u8]> {
     post_body(key, &json!({ "query": query, "variables": variables }).to_string())
 }
 
-/// A mutation that sends the message `$m` 400 times.
+/// Returns a mutation that sends the message `$m` 400 times.
 pub fn send_400() -> String {
     let list = "$m,".repeat(MESSAGES_MAX);
     let fields: String =
@@ -33,7 +33,7 @@ pub fn send_400() -> String {
     format!("mutation($m:SendMessageInput!){{{fields}}}")
 }
 
-/// A field 30 times, with different aliases.
+/// Returns a selection with a field 30 times, each with a different alias.
 pub fn thirty(field: &str) -> String {
     (0..30).map(|at| format!("a{at}:{field} ")).collect()
 }

@@ -29,7 +29,8 @@ struct Slow {
 const DRIP_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause before a connection that was refused or closed is opened again.
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
-/// Maximum number of connections that are opened concurrently. With more, SYN packets are lost and sent again.
+/// Maximum number of connections that are opened concurrently. If more connections are opened at once, SYN packets are
+/// lost and have to be sent again.
 const CONCURRENT_CONNECTS: usize = 256;
 
 #[db_test]
@@ -99,7 +100,7 @@ async fn hold(attack: &mut Attack, connections: usize, slow: &Slow) {
     attack.run().await;
 }
 
-/// Waits for a response, and sends further bytes at intervals.
+/// Sends further bytes at intervals until there is a response, and returns the response.
 async fn wait(client: &mut RawClient, drip: &[u8]) -> Result<ResponseStart> {
     loop {
         let brief = match timeout(DRIP_INTERVAL, client.is_answered()).await {

@@ -1,4 +1,5 @@
-//! An attacker's WebSocket. Frames are prepared bytes. Their mask is zero, which leaves the payload unchanged.
+//! An attacker's WebSocket. Frames are prepared bytes. The masking key of each frame is zero, so masking leaves the
+//! payload unchanged.
 
 use std::{
     io::{self, ErrorKind},
@@ -108,7 +109,7 @@ impl Socket {
 }
 
 impl<S: AsyncRead + Unpin> Socket<S> {
-    /// The next text message. Control frames are ignored.
+    /// Returns the next text message. Control frames are ignored.
     pub async fn next(&mut self) -> Result<String, SocketError> {
         loop {
             let first = self.0.read_u8().await?;
@@ -133,7 +134,7 @@ impl<S: AsyncRead + Unpin> Socket<S> {
     }
 }
 
-/// A frame of a client.
+/// Returns a frame as sent by a client.
 pub fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x80 | kind];
     let length = payload.len();
@@ -153,13 +154,13 @@ pub fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The `connection_init` message with a key.
+/// Returns a frame with the `connection_init` message, which contains the key.
 pub fn init(key: &str) -> Vec<u8> {
     let payload = json!({ "authorization": format!("Bearer {key}") });
     frame(TEXT, json!({ "type": "connection_init", "payload": payload }).to_string().as_bytes())
 }
 
-/// The `subscribe` message. `variables` is JSON.
+/// Returns a frame with a `subscribe` message. `variables` is JSON text.
 pub fn subscribe(id: &str, query: &str, variables: &str) -> Vec<u8> {
     let (id, query) = (json!(id), json!(query));
     let message = format!(

@@ -1,4 +1,5 @@
-//! Thousands of subscriptions of a team that sends messages, while the events of another team are measured.
+//! A team sends messages and has thousands of subscriptions. Meanwhile, a probe measures how long the events of another
+//! team take.
 
 use std::{
     net::SocketAddr,
@@ -23,13 +24,13 @@ use crate::{
     socket::{Socket, SocketError, subscribe},
 };
 
-/// Accounts of the attacker's team.
+/// Number of accounts in the attacker's team.
 const ACCOUNTS: usize = 6;
-/// Sockets per account.
+/// Number of sockets per account.
 const SOCKETS: usize = 10;
-/// Maximum number of operations of a socket.
+/// Maximum number of operations on a socket.
 const OPERATIONS: usize = 50;
-/// Messages per second of each account.
+/// Number of messages that each account sends per second.
 const MESSAGES: u32 = 10;
 /// Maximum time until an event is received.
 const EVENT_WITHIN: Duration = Duration::from_secs(5);
@@ -103,7 +104,7 @@ fn listen(attack: &mut Attack, key: &str) {
     }
 }
 
-/// Sends messages, which cause events.
+/// Sends messages to cause events.
 fn send(attack: &mut Attack, key: &str) {
     let send = "mutation { sendMessage(input: { to: \"+12025550123\", text: \"Hello\" }) \
                 { errors { code } } }";
@@ -116,7 +117,7 @@ fn send(attack: &mut Attack, key: &str) {
     });
 }
 
-/// Sends messages regularly, and returns the time until the first event of each.
+/// Sends messages regularly, and returns how long the first event for each message took.
 fn events(target: SocketAddr, key: &str) -> Probe<Vec<Option<Duration>>> {
     const SEND: &str = "mutation { sendMessage(input: { to: \"+12025550124\", text: \"Hello\" }) \
                         { message { id } } }";

@@ -1,4 +1,4 @@
-//! Counts the responses to an attack. Refusals are expected; a refusal without an error code is marked.
+//! Counts the responses to an attack. Refusals are expected. A refusal without an error code is marked.
 
 use std::{
     collections::BTreeMap,
@@ -59,7 +59,7 @@ impl Tally {
         })
     }
 
-    /// The counts, in descending order.
+    /// Returns the counts, in descending order.
     pub fn summary(&self) -> String {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut counts: Vec<(&String, &u64)> = counts.iter().collect();

@@ -1,5 +1,5 @@
-//! Templates that are expensive to render or compile. Templates that are refused when they are created are
-//! skipped.
+//! Templates that are expensive to render or to compile. If the server refuses to create a template, the test skips the
+//! template.
 
 use std::sync::Arc;
 
@@ -15,14 +15,14 @@ use crate::{
     scale,
 };
 
-/// Number of entries of each map in the variables. In total, the variables have nearly the maximum number of values.
+/// Number of entries in each map of the variables. In total, the variables have nearly the maximum number of values.
 const ENTRIES: usize = 80;
-/// Length of the list over which the templates loop.
+/// Length of the list over which a template loops.
 const ITERATIONS: usize = 300;
 /// Minimum number of templates that must be accepted, so that the test has an effect.
 const ACCEPTED_MIN: usize = 12;
 
-/// A mutation that sends `$m` 20 times, the maximum with variables of this size.
+/// Returns a mutation that sends the message `$m` 20 times, which is the maximum with variables of this size.
 fn send_20() -> String {
     let list = "$m,".repeat(20);
     format!("mutation($m:SendMessageInput!){{sendMessages(input:[{list}]){{errors{{code}}}}}}")
@@ -78,7 +78,7 @@ async fn template_bombs(database: Database) {
     fixture.finish().await;
 }
 
-/// The id of a new template; `None` if it is refused.
+/// Creates a template, and returns the id. Returns `None` if the template is refused.
 async fn create(fixture: &Fixture, key: &str, name: &str, text: &str) -> Option<String> {
     let create = "mutation($input: CreateTemplateInput!) { createTemplate(input: $input) \
                   { template { id } errors { code message } } }";
@@ -99,7 +99,7 @@ async fn create(fixture: &Fixture, key: &str, name: &str, text: &str) -> Option<
     Some(id?.to_owned())
 }
 
-/// Two equal maps, two equal lists, a list for loops, and two long texts that differ at the end.
+/// Returns the variables: two equal maps, two equal lists, a list for loops, and two long texts that differ at the end.
 fn variables() -> Value {
     let entries: serde_json::Map<String, Value> =
         (0..ENTRIES).map(|at| (format!("k{at:04}"), json!(at))).collect();
@@ -112,7 +112,7 @@ fn variables() -> Value {
     })
 }
 
-/// The name and the content of a loop's body.
+/// The body of a loop, with a name for the body.
 const TAGS: &[(&str, &str)] = &[
     ("equal maps", "{% if d == e %}{% endif %}"),
     ("ordered maps", "{% if d < e %}{% endif %}"),
@@ -146,7 +146,8 @@ const TAGS: &[(&str, &str)] = &[
     ("nothing", ""),
 ];
 
-/// Each tag in nested loops over numbers, in nested loops over a variable, and without a loop.
+/// Returns templates with each of the [`TAGS`]: in nested loops over numbers, in nested loops over a variable, and
+/// without a loop.
 fn sources() -> Vec<(String, String)> {
     let mut sources = Vec::new();
     for (name, tag) in TAGS {
@@ -161,7 +162,7 @@ fn sources() -> Vec<(String, String)> {
     sources
 }
 
-/// Templates that take long to compile.
+/// Returns templates that take long to compile.
 fn long_sources() -> Vec<(String, String)> {
     [
         ("a thousand tags", "{{ s|upper|lower|trim }} and words between them, ".repeat(990)),

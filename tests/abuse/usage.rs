@@ -1,4 +1,4 @@
-//! Usage with many buckets. The cost estimate of a request does not include their number.
+//! Requests for usage with many buckets. The estimated cost of a request does not depend on the number of buckets.
 
 use db_test::db_test;
 use sea_orm::{ConnectionTrait as _, DbBackend};
@@ -14,7 +14,7 @@ use crate::{
 
 const CONNECTIONS: usize = 8;
 const ACCOUNTS: usize = 20;
-/// Number of days for which each account has a bucket, in each country.
+/// Number of days with usage. Each account has a bucket for each combination of a day and a country.
 const DAYS: usize = 250;
 const COUNTRIES: usize = 40;
 

@@ -1,5 +1,5 @@
-//! Large undeclared variables: in subscriptions, and in requests of many connections that complete their bodies
-//! at the same moment.
+//! Large variables that the document does not declare. They are sent in subscriptions, and in requests on many
+//! connections whose bodies are completed at the same moment.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -18,9 +18,9 @@ use crate::{
     tally::Tally,
 };
 
-/// Maximum number of operations of a socket.
+/// Maximum number of operations on a socket.
 const OPERATIONS: usize = 50;
-/// Connections that complete a body at the same moment.
+/// Number of connections that complete a body at the same moment.
 const CONNECTIONS: usize = 400;
 
 #[db_test]
@@ -29,7 +29,7 @@ async fn undeclared_variables(database: Database) {
     let mut fixture = Fixture::start(database).await;
     let key = fixture.sub_account().await.test;
 
-    // Variables with nearly the maximum number of values, and with more.
+    // Variables with nearly the maximum number of values, and variables with more than the maximum.
     let kinds = [
         ("19,000 zeros", "0", 19_000, "200"),
         ("19,000 empty lists", "[]", 19_000, "200"),
@@ -99,7 +99,8 @@ async fn subscribe_and_listen(
     }
 }
 
-/// Sends a request without its last byte, waits for all other connections, and completes it.
+/// On each connection, sends a request without the last byte, waits until all connections have done so, and sends the
+/// last byte.
 async fn complete_at_once(attack: &mut Attack, request: &Arc<[u8]>) {
     let all_have_begun = Arc::new(Barrier::new(CONNECTIONS));
     for _ in 0..CONNECTIONS {

@@ -1,5 +1,5 @@
-//! Thousands of invalid keys per second, and sockets without a key, from an address from which other clients use valid
-//! keys for the first time.
+//! Thousands of invalid keys per second, and sockets without a key. Other clients at the same address use valid keys
+//! for the first time.
 
 use std::{
     net::SocketAddr,
@@ -25,15 +25,15 @@ use crate::{
     socket::{Socket, SocketError},
 };
 
-/// Number of the probe's unused keys for each attack.
+/// Number of keys for each attack that the probe has not used before.
 const FRESH_KEYS: usize = 40;
-/// Well-formed keys that do not exist.
+/// Number of well-formed keys that do not exist.
 const UNKNOWN_KEYS: usize = 2_000;
-/// Connections that try keys.
+/// Number of connections that try keys.
 const CONNECTIONS: usize = 16;
 /// Pause between sockets that are opened with a valid key.
 const OPEN_PAUSE: Duration = Duration::from_millis(50);
-/// Number of sockets without a key, which is more than one address may have.
+/// Number of sockets without a key. The number is higher than the limit for one address.
 const UNAUTHENTICATED_SOCKETS: usize = 400;
 
 #[db_test]
@@ -105,7 +105,7 @@ async fn unauthenticated_sockets(database: Database) {
     fixture.finish().await;
 }
 
-/// Unused keys of a new sub-account of the probe.
+/// Creates a sub-account of the probe's team, and returns new keys of the sub-account.
 async fn fresh_keys(fixture: &Fixture) -> Vec<String> {
     let create = "mutation { createSubAccount(input: { name: \"Client\" }) { account { id } } }";
     let made = fixture.ask(&fixture.probe, create, json!({})).await;

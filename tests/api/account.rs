@@ -1,4 +1,4 @@
-//! The data that a key can read about itself and its own account.
+//! The data that an API key can read about itself and its own account.
 
 use db_test::db_test;
 use serde_json::json;
@@ -52,7 +52,8 @@ async fn the_viewer_is_the_key_of_the_request(t: &TestApp) {
     }
 }
 
-/// The fields `remainingCredit`, `isBlocked` and `blockedBy` depend on the account's limit, total, status and balance.
+/// The fields `remainingCredit`, `isBlocked` and `blockedBy` depend on the account's credit limit, total spent and
+/// status, and on the team's balance.
 #[db_test]
 async fn an_account_shows_why_it_is_blocked(t: &TestApp) {
     t.set_sms_price(100_000).await;

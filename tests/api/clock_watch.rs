@@ -1,4 +1,4 @@
-//! While the server's clock is wrong, the worker delivers nothing and renews nothing.
+//! While the server's clock is wrong, the worker neither delivers messages nor renews phone numbers.
 
 use std::{
     sync::{
@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use crate::harness::{TestApp, TestTeam, text};
 
-/// The time by which the clock jumps. It is longer than a month, so that the next month of a phone number begins.
+/// The time by which the clock jumps. The jump is longer than a month, so that the next month of a phone number is due.
 const JUMP: TimeDelta = TimeDelta::days(40);
 
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
@@ -35,21 +35,22 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     assert!(held.is_ok(), "{what}");
 }
 
-/// The status of the waiting message, and the balance.
+/// Returns the status of the waiting message, and the balance.
 async fn state(t: &TestApp, team: &TestTeam) -> Value {
     let query = "{ messages { nodes { status } } balance { balance } }";
     let data = t.ask(&team.key, query).await.data().clone();
     json!([data["messages"]["nodes"][0]["status"], data["balance"]["balance"]])
 }
 
-/// The status and body of the response from `/readyz`.
+/// Returns the status and body of the response from `/readyz`.
 async fn ready(t: &TestApp) -> (u16, String) {
     let request = Request::get("/readyz").body(Body::empty()).expect("a request");
     let answer = t.request(request).await;
     (answer.status.as_u16(), text(&answer.body))
 }
 
-/// Waits for one complete round of the worker. The worker writes the uses of keys at the beginning of each round.
+/// Waits until the worker has completed one round. The worker writes the uses of keys at the beginning of each round,
+/// so the uses of two keys, reported one after the other, are written in different rounds.
 async fn let_the_worker_go_round(t: &TestApp, uses: &mpsc::Sender<Uuid>, keys: [&str; 2]) {
     for key in keys {
         let used = format!(
@@ -62,8 +63,8 @@ async fn let_the_worker_go_round(t: &TestApp, uses: &mpsc::Sender<Uuid>, keys: [
     }
 }
 
-/// Until the clock is correct again, no messages are sent, no months are charged, and no messages of a deactivated
-/// account are canceled.
+/// Until the clock is correct again, no messages are sent, no phone number months are charged, and no messages of a
+/// deactivated account are canceled.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_worker_does_nothing_while_the_clock_is_wrong(t: &TestApp) {
@@ -83,7 +84,7 @@ async fn the_worker_does_nothing_while_the_clock_is_wrong(t: &TestApp) {
     let before = state(t, &team).await;
     assert_eq!(before[0], "SCHEDULED");
     let sub = t.sub_account(&team, json!({})).await;
-    // Messages cost nothing, so that only the monthly price changes the balance.
+    // Messages cost nothing, so that only the monthly price of the phone number changes the balance.
     t.set_sms_price(0).await;
     assert!(t.sends(&sub.key).await);
     t.change_status(&team, &sub.id, "deactivateSubAccount").await;
@@ -100,7 +101,7 @@ async fn the_worker_does_nothing_while_the_clock_is_wrong(t: &TestApp) {
     let (status, said) = ready(t).await;
     assert!(status == 503 && said.starts_with("the machine's clock has jumped"), "{said}");
 
-    // Now the same amount of real time has passed.
+    // Now as much real time has passed as the time by which the clock has jumped.
     passed.store(JUMP.num_seconds().unsigned_abs(), Ordering::Relaxed);
     let is_done = async || {
         let now = state(t, &team).await;
@@ -123,7 +124,7 @@ async fn a_clock_that_is_wrong_from_the_start_is_noticed_by_postgresqls_clock(t:
     let asked = t.app.db.now().await.expect("it answers").expect("PostgreSQL has a clock");
     t.step(asked - t.clock.now());
     watch.ask_database(&t.app).await.expect("it answers");
-    // The jump is remembered for at least a minute.
+    // The clock is correct again, but the watch remembers the jump for at least a minute.
     assert!(!watch.is_right(&*t.clock));
     let watch = ClockWatch::of_machine(&*t.clock);
     watch.ask_database(&t.app).await.expect("it answers");

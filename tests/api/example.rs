@@ -51,7 +51,7 @@ async fn the_demo_has_phone_numbers_to_buy(t: &TestApp) {
     assert_eq!(t.ask(client, query).await.data()["availablePhoneNumbers"], json!(stock));
     let balance = t.ask(client, "{ balance { balance totalSpent } }").await;
     assert_eq!(balance.data()["balance"], json!({ "balance": 49_700, "totalSpent": 4800 }));
-    // A second start adds nothing.
+    // A second start of the demo adds no data.
     let (keys, is_fresh) =
         tollgate::cli::demo::build_or_resume(&t.app).await.expect("the demo's data is found");
     assert!(!is_fresh);
@@ -59,7 +59,7 @@ async fn the_demo_has_phone_numbers_to_buy(t: &TestApp) {
     assert_eq!(left.data()["availablePhoneNumbers"], json!(stock));
 }
 
-/// The client's main account sees its total spent, but not its contacts and senders.
+/// The main account sees how much its client has spent in total, but not the contacts and senders of the client.
 #[db_test]
 async fn client_abc_has_contacts_a_number_and_a_refunded_message(t: &TestApp) {
     let (keys, _) =

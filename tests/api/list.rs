@@ -1,4 +1,4 @@
-//! Lists with more rows than the server counts, or reads for one page.
+//! Lists that have more rows than the server counts or reads for one page.
 
 use db_test::db_test;
 use sea_orm::DbBackend;
@@ -7,7 +7,8 @@ use tollgate::domain::list::{LOOKED_AT_MAX, TOTAL_MAX};
 
 use crate::harness::{TestApp, TestTeam};
 
-/// Adds the opt-outs `from..to` of a team's main account, the greatest number last.
+/// Adds opt-outs with the numbers `from..to` to a team's main account. The opt-out with the greatest number is added
+/// last.
 async fn add(t: &TestApp, team: &TestTeam, from: u64, to: u64) {
     let (team_id, account_id) = (&team.id, &team.main_account_id);
     let (id, team_id, account_id, now) = match t.app.db.backend() {
@@ -56,8 +57,8 @@ async fn a_total_count_stops_at_10000(t: &TestApp) {
     }
 }
 
-/// If too few rows match, the page's cursor leads to the next rows, in both directions, and the
-/// total count is null.
+/// If too few of the rows that were read match the filter, the page has fewer rows than requested. The page's cursor
+/// leads to the next rows, in both directions, and the total count is null.
 #[db_test]
 async fn a_filtered_page_reads_at_most_10000_rows(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -65,13 +66,13 @@ async fn a_filtered_page_reads_at_most_10000_rows(t: &TestApp) {
     let found = |address: &str| json!([{ "address": address }]);
     let search = |address: &str| format!("filter: {{ search: \"{address}\" }}");
 
-    // Exactly the limit: the row is found and counted.
+    // With exactly as many rows as the limit, the oldest row is found and counted.
     add(t, &team, 0, LOOKED_AT_MAX).await;
     let whole = page(t, &team.key, &search(oldest)).await;
     assert_eq!((&whole["nodes"], &whole["totalCount"]), (&found(oldest), &json!(1)));
     assert_eq!(whole["pageInfo"]["hasNextPage"], json!(false));
 
-    // With one row more, the farthest row is on the next page.
+    // With one row more than the limit, the last row in each direction is on the next page.
     add(t, &team, LOOKED_AT_MAX, LOOKED_AT_MAX + 1).await;
     for (address, size, from, more, lead) in [
         (oldest, "first: 5", "after", "hasNextPage", "endCursor"),
@@ -89,7 +90,7 @@ async fn a_filtered_page_reads_at_most_10000_rows(t: &TestApp) {
         assert_eq!(next["pageInfo"][more], json!(false), "{size}");
     }
 
-    // A full page ends at its last node.
+    // The cursor of a full page is that of its last node.
     let full = page(t, &team.key, "filter: { channel: [SMS] }, first: 2").await;
     let second = format!("+1202{}", 5_000_000 + LOOKED_AT_MAX - 1);
     assert_eq!(full["nodes"], json!([{ "address": newest }, { "address": second }]));

@@ -1,5 +1,6 @@
-//! Tollgate's behavior through the real router, on SQLite and on PostgreSQL. One binary, one folder per feature, named
-//! as in `src`. After each test, `harness::run_test` delivers what is due and checks balances and totals.
+//! Tests Tollgate's behavior through the real router, on SQLite and on PostgreSQL. The tests are one binary with one
+//! folder per feature, and each folder has the same name as in `src`. After each test, `harness::run_test` delivers the
+//! messages that are due and checks balances and totals.
 
 mod account;
 mod api_key;

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use crate::harness::{TestApp, TestTeam, text};
 
 /// A list of the main account. `ARGS` in the query is replaced by the page's arguments, `SELECT` by the selection; `at`
-/// is the list's position in the response.
+/// is the JSON pointer to the list in the response.
 struct List {
     query: &'static str,
     at: &'static str,
-    /// The rows in the order of the list, numbered in the order of their creation.
+    /// The numbers of the rows, in the order of the list. Rows are numbered in the order of their creation.
     rows: [usize; 7],
 }
 
@@ -73,7 +73,7 @@ fn ids(page: &Value) -> Vec<String> {
     nodes.iter().map(|node| text(&node["id"])).collect()
 }
 
-/// A team with seven rows in every list. Some sub-accounts have the same name or the same total.
+/// Creates a team with seven rows in every list. Some sub-accounts have the same name or the same total.
 async fn staged(t: &TestApp) -> TestTeam {
     t.set_sms_price(10_000).await;
     let team = t.team(0).await;
@@ -95,7 +95,8 @@ async fn staged(t: &TestApp) -> TestTeam {
     team
 }
 
-/// The pages add up even if rows have equal values in the column by which they are sorted.
+/// The pages together contain each row once, even if several rows have the same value in the column by which the list
+/// is sorted.
 #[db_test]
 async fn pages_in_both_directions_add_up_to_the_whole_list(t: &TestApp) {
     let team = staged(t).await;
@@ -208,7 +209,7 @@ async fn the_total_count_costs_one_statement_and_only_when_selected(t: &TestApp)
     for list in &LISTS {
         let mut statements = Vec::new();
         for select in ["{ nodes { id } }", "{ nodes { id } totalCount }"] {
-            // Without the cache, each request reads its key.
+            // The cache of keys is cleared, so that each request reads its key.
             t.app.keys.forget_all();
             let start = t.statements();
             list.page(t, &team, "first: 2", select).await;
@@ -299,7 +300,7 @@ async fn a_list_of_sub_accounts_costs_four_statements_whatever_its_length(t: &Te
 
         let nodes = answer.data()["subAccounts"]["nodes"].as_array().expect("a list of nodes");
         assert_eq!(nodes.len(), count);
-        // One statement each for the key, the page, the keys of all its accounts, and the usage of all its accounts.
+        // The query runs one statement each for the caller's key, the page of accounts, their keys, and their usage.
         assert_eq!(statements, 4, "for {count} sub-accounts");
     }
 }

@@ -1,6 +1,6 @@
-//! Updates: an omitted field keeps its value, null clears it where it can be cleared. A field whose variable has no
-//! value is omitted (sections 3.10 and 6.4.1 of the GraphQL specification). The tests fail for a new field of the
-//! schema until it has a row.
+//! Updates. An omitted field keeps its value, and null clears a field that can be cleared. A field whose variable has
+//! no value is omitted (sections 3.10 and 6.4.1 of the GraphQL specification). If the schema has a new field, the tests
+//! fail until the field has a row here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,10 +28,10 @@ use Given::{
 const WAYS: [Given; 6] =
     [AbsentByVariable, AbsentInLiteral, NullByVariable, NullInLiteral, ByVariable, InLiteral];
 
-/// A field of an input.
+/// A field of an input, with the values that the test uses.
 struct Row {
     field: &'static str,
-    /// The initial value, the value after null, and another value.
+    /// The initial value. `cleared` is the value after null, and `given` is another value.
     stored: Value,
     cleared: Value,
     given: Value,
@@ -45,7 +45,7 @@ fn row(field: &'static str, stored: Value, cleared: Value, given: Value) -> Row 
 struct Patch {
     mutation: &'static str,
     input: &'static str,
-    /// The selection of the payload, which contains the object with its id.
+    /// The selection in the payload. It must contain the object with its id.
     selection: &'static str,
     rows: Vec<Row>,
 }
@@ -129,7 +129,7 @@ fn patches() -> Vec<Patch> {
     ]
 }
 
-/// Creates an object as each [`Patch`] expects it and returns its id.
+/// Creates the object that the mutation's [`Patch`] expects. Returns the object's id.
 async fn object(
     t: &TestApp,
     team: &TestTeam,
@@ -166,7 +166,7 @@ async fn object(
             text(&bought.data()["purchasePhoneNumber"]["phoneNumber"]["id"])
         }
         "updateSender" => {
-            // The first sender of an account is its default sender.
+            // The first sender of an account becomes its default sender, so the updated sender is not the default.
             t.sender(&team.key, json!({})).await;
             let number = t.phone_number(&team.key, &number()).await;
             let input = json!({ "phoneNumberId": number, "email": "a@b.io", "emailName": "Acme",
@@ -181,7 +181,7 @@ async fn object(
     }
 }
 
-/// The object with this id.
+/// Returns the object with this id.
 fn find<'a>(value: &'a Value, id: &str) -> Option<&'a Value> {
     match value {
         Value::Object(members) if members.get("id").is_some_and(|found| found == id) => Some(value),
@@ -191,7 +191,7 @@ fn find<'a>(value: &'a Value, id: &str) -> Option<&'a Value> {
     }
 }
 
-/// The declaration of the variable, the literal and the variables of a mutation.
+/// Returns the declaration of the variable, the literal of the input's field, and the variables of the request.
 fn written(field: &str, of_type: &str, given: Given, value: &Value) -> (String, String, Value) {
     let (declared, literal, variables) = match given {
         AbsentByVariable => (true, format!("{field}: $v"), json!({})),
@@ -223,7 +223,7 @@ fn in_graphql(value: &Value) -> String {
     }
 }
 
-/// The fields of the schema's input objects whose names `are_wanted`.
+/// Returns the input objects of the schema whose names `are_wanted` accepts.
 fn inputs(are_wanted: impl Fn(&str) -> bool) -> BTreeMap<String, InputObjectType> {
     let document = async_graphql::parser::parse_schema(tollgate::graphql::sdl()).expect("a schema");
     let types = document.definitions.into_iter().filter_map(|definition| {
@@ -247,7 +247,7 @@ async fn an_update_changes_only_the_fields_that_are_given(t: &TestApp) {
             .collect();
         let rows: BTreeSet<&str> = patch.rows.iter().map(|row| row.field).collect();
         let mut fields: BTreeSet<&str> = types.keys().map(String::as_str).collect();
-        // The field is shown as `phoneNumber`: see the next test.
+        // The payload shows this field as `phoneNumber`, so the next test covers the field.
         fields.remove("phoneNumberId");
         assert_eq!(rows, fields, "{}", patch.input);
 
@@ -277,7 +277,7 @@ async fn an_update_changes_only_the_fields_that_are_given(t: &TestApp) {
                 };
                 assert_eq!(&found[row.field], expected, "{what}");
                 for other in patch.rows.iter().filter(|other| other.field != row.field) {
-                    // The display name is cleared with the e-mail address.
+                    // Clearing the e-mail address also clears its display name.
                     let goes_with_it = (row.field, other.field) == ("email", "emailName");
                     let is_cleared = goes_with_it && expected.is_null();
                     let expected = if is_cleared { &Value::Null } else { &other.stored };
@@ -363,7 +363,8 @@ async fn the_default_of_a_field_applies_where_its_variable_has_no_value(t: &Test
     let names = json!([{ "name": "Newer" }, { "name": "Client" }]);
     assert_eq!(listed.data()["subAccounts"]["nodes"], names);
 
-    // An argument without a value is omitted too. Null is not a page size.
+    // An argument whose variable has no value is omitted too. If it were null, the request would fail, because null is
+    // not a valid page size.
     let page = "query($v: Int) { messages(first: $v) { pageInfo { hasNextPage } } }";
     assert_eq!(t.ask(&team.key, page).await.status, 200);
 }

@@ -38,7 +38,7 @@ const browser = await chromium.launchPersistentContext(PROFILE, {
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    // A request to another host fails, even if this test does not see it.
+    // A request to another host fails, even if the test does not detect the request.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
   ],
 });

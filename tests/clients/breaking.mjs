@@ -1,6 +1,6 @@
-// Breaking changes to the schema since the last release must be declared in CHANGELOG.md. A release has the heading `##
-// X.Y.Z (YYYY-MM-DD)` there, and its schema in released/X.Y.Z.graphql. A breaking change is declared by its path in
-// backticks, such as `Query.foo`, below `### Breaking` of the unreleased version.
+// Breaking changes to the schema since the last release must be declared in CHANGELOG.md. There, a release has the
+// heading `## X.Y.Z (YYYY-MM-DD)`. The schema of a release is in released/X.Y.Z.graphql. A breaking change is declared
+// by its path in backticks, such as `Query.foo`, below the heading `### Breaking` of the unreleased version.
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { CriticalityLevel, diff } from "@graphql-inspector/core";

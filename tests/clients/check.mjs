@@ -1,4 +1,4 @@
-// Prints one line per check, which run.sh counts.
+// Prints one line per check. run.sh counts these lines.
 let failed = 0;
 
 /** Runs a check, and prints its result. */

@@ -1,5 +1,5 @@
-// Refused requests with bodies of several sizes, sent by Node's fetch. Every response must arrive, which requires that
-// the server reads the rest of the body before it closes the connection.
+// Sends requests with bodies of several sizes with Node's fetch. The server refuses each request. Every response must
+// arrive, so the server must read the rest of the body before it closes the connection.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { check, finish } from "./check.mjs";

@@ -165,7 +165,7 @@ await check("messageUpdated: a message by its id until it is DELIVERED", async (
   const one = await listen(client, "subscription ($id: ID!) { messageUpdated(id: $id) { id status } }", { id });
   const { message } = await ask(keys.clientAbc, "query ($id: ID!) { message(id: $id) { status } }", { id });
   for (const events of [all, one]) {
-    // The message may have reached its last status before the second subscription began.
+    // The message may have been delivered before the second subscription began.
     let status = events === one ? message.status : undefined;
     while (status !== "DELIVERED") {
       const { messageUpdated: told } = await events.next();
@@ -203,7 +203,7 @@ await check("a sub-account gets no events of another's messages, not even by id"
   const mine = connectWith(keys.clientAbc);
   const own = await listen(mine, MESSAGES);
   const second = await send(keys.clientAbc, "Not for XYZ either");
-  // When this event arrives, the event of the other message would have arrived too.
+  // When this event has arrived, an event for the first message would have arrived too.
   while ((await own.next()).messageUpdated.id !== second.id);
   let isNamedTold = false;
   named.next().then(() => (isNamedTold = true), () => {});

@@ -1,4 +1,4 @@
-//! Looks for PostgreSQL. This happens at build time, because `#[ignore]` is part of the compiled test.
+//! Looks for PostgreSQL at build time, because `#[ignore]` is part of the compiled test.
 
 #[path = "../support/programs.rs"]
 #[expect(dead_code, reason = "the other functions are for the tests")]
@@ -7,7 +7,8 @@ mod programs;
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=TEST_DATABASE_URL");
-    // With `rerun-if-changed` for a missing folder, every build would run this script again.
+    // The folder is passed to `rerun-if-changed` only if the folder exists. Otherwise, every build would run this
+    // script again.
     if std::path::Path::new(programs::DEBIAN_FOLDER).exists() {
         println!("cargo::rerun-if-changed={}", programs::DEBIAN_FOLDER);
     }

@@ -1,9 +1,9 @@
-//! The first target of `cargo test --workspace`: prints what the tests do and how long they take.
+//! The first target that `cargo test --workspace` runs. Prints what the tests do and how long they take.
 
 use std::io::Write as _;
 
 fn main() {
-    // Test runners list the tests of each target.
+    // Test runners start each target with `--list` to list the tests. This target has no tests.
     if std::env::args().any(|argument| argument == "--list") {
         return;
     }

@@ -1,5 +1,5 @@
-//! A full disk: sends fail with a documented code, no acknowledged message is lost, and the server recovers
-//! without a restart when there is space again. The tests mount a small disk, which needs root.
+//! A full disk: sends fail with a documented code, no acknowledged message is lost, and the server recovers without a
+//! restart when the disk has free space again. The tests mount a small disk, which needs root.
 
 use std::{
     collections::BTreeSet,
@@ -24,10 +24,10 @@ use crate::{
 const SENDERS: usize = 8;
 /// Length of each message's text. It is long, so that the disk fills up quickly.
 const TEXT_CHARS: usize = 1_400;
-/// How long a database may take to use the space that it has already allocated.
+/// Maximum time until sends fail on a full disk. A database first uses the space that it has already allocated.
 const FULL_WITHIN: Duration = Duration::from_mins(1);
 
-/// The error code of a failed send: the fault is temporary and not the caller's.
+/// The error code of a failed send. The code means that the fault is temporary and not caused by the caller.
 const EXPECTED_CODE: &str = "UNAVAILABLE";
 
 /// A file that uses all free space.
@@ -54,7 +54,7 @@ impl Filler {
     }
 }
 
-/// Mounts a disk in the folder. Returns `None` and prints a line if that is not permitted.
+/// Mounts a disk in the folder. If the process has no permission to mount a disk, prints a line and returns `None`.
 fn disk(folder: &Folder, mebibytes: u32) -> Option<PathBuf> {
     let disk = folder.mount(mebibytes);
     if disk.is_none() {
@@ -72,7 +72,7 @@ async fn wait_for_failures(load: &Load) {
     .await;
 }
 
-/// The number of failed attempts, and the outcomes other than the expected code.
+/// Returns the number of failed attempts, and the outcomes other than the expected code.
 fn failures(attempts: &[Attempt]) -> (usize, BTreeSet<String>) {
     let failed = attempts.iter().filter(|attempt| !attempt.outcome.is_acknowledged());
     let unexpected = failed.clone().filter_map(|attempt| match &attempt.outcome {

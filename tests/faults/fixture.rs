@@ -51,7 +51,7 @@ impl Fixture {
         Self::with_database(folder, postgres, url.clone(), url, connections).await
     }
 
-    /// Starts a server on an existing database, which it reaches by its own URL.
+    /// Starts a server on an existing database. The server connects to `servers_url`, which may be the URL of a proxy.
     pub async fn with_database(
         folder: Folder,
         postgres: Option<Postgres>,
@@ -85,7 +85,7 @@ impl Fixture {
         Load::start(self.server.address, &self.keys, name, senders, 20)
     }
 
-    /// A new send, with an idempotency key.
+    /// Returns a new send with an idempotency key.
     pub fn new_send(&mut self) -> Send {
         self.sent += 1;
         Send {
@@ -96,7 +96,7 @@ impl Fixture {
         }
     }
 
-    /// Whether a read succeeds.
+    /// Returns whether a read succeeds.
     pub async fn reads(&self) -> bool {
         let query = "{ balance { balance } messages(first: 1) { nodes { id } } }";
         let answer =

@@ -1,5 +1,5 @@
-//! Load: senders that send continuously and record the outcome of each attempt; and the journal of all
-//! sends, with the messages that were acknowledged.
+//! The load: senders that send continuously and record the outcome of each attempt. The journal: all sends, with the
+//! messages that were acknowledged.
 
 use std::{
     collections::BTreeMap,
@@ -32,13 +32,13 @@ pub struct Send {
     pub api_key: Arc<str>,
     /// A unique name. It is also the idempotency key, if the send has one.
     pub name: String,
-    /// Whether the send has an idempotency key. Others are never retried.
+    /// Whether the send has an idempotency key. Sends without a key are never retried.
     pub is_keyed: bool,
     pub text_chars: usize,
 }
 
 impl Send {
-    /// The text, which depends only on the name. It is random so that a database cannot compress it.
+    /// Returns the text, which depends only on the name. The text is random, so that a database cannot compress it.
     pub fn text(&self) -> String {
         let seed = self
             .name
@@ -106,7 +106,7 @@ impl Outcome {
 pub struct Attempt {
     pub send: Send,
     pub begun: Instant,
-    /// When all bytes of the request were written; `None` if they were not.
+    /// When all bytes of the request were written; `None` if not all bytes were written.
     pub written: Option<Instant>,
     pub ended: Instant,
     pub outcome: Outcome,
@@ -120,7 +120,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// Each sender sends messages one after another, every fourth without an idempotency key.
+    /// Starts the senders. Each sender sends messages one after another. Every fourth message has no idempotency key.
     pub fn start(
         address: SocketAddr,
         keys: &[Arc<str>],
@@ -159,7 +159,7 @@ impl Load {
         load
     }
 
-    /// The number of attempts so far with a matching outcome.
+    /// Returns the number of attempts so far with a matching outcome.
     pub fn count(&self, matches: impl Fn(&Outcome) -> bool) -> usize {
         let attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
         attempts.iter().filter(|attempt| matches(&attempt.outcome)).count()
@@ -221,8 +221,8 @@ impl Journal {
             .insert(send.name.clone(), SendRecord { send, acknowledged: None, is_retried: false });
     }
 
-    /// Retries every send with an idempotency key that was not retried yet. Each retry must be acknowledged, with the
-    /// same message as before. Returns the number of retries.
+    /// Retries every send with an idempotency key that has not been retried yet. Each retry must be acknowledged with
+    /// the same message as the original send. Returns the number of retries.
     pub async fn retry(&mut self, address: SocketAddr) -> usize {
         let mut left: Vec<Send> = Vec::new();
         let is_left = |record: &&mut SendRecord| record.send.is_keyed && !record.is_retried;
@@ -258,7 +258,7 @@ impl Journal {
         count
     }
 
-    /// The acknowledged messages by their texts.
+    /// Returns the ids of the acknowledged messages by their texts.
     pub fn acknowledged(&self) -> BTreeMap<String, Uuid> {
         let acknowledged =
             self.0.values().filter_map(|record| Some((record.send.text(), record.acknowledged?)));

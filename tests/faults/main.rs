@@ -2,7 +2,7 @@
 //! its network is cut. Each test checks that no acknowledged message is lost, that a retry with the same
 //! idempotency key never charges twice, that the reconciliation finds no drift, and that the server recovers by itself.
 //!
-//! `cargo test` does not run this suite. The short and the full run:
+//! `cargo test` does not run this suite. These commands start the short and the full run:
 //!
 //! ```sh
 //! cargo test --release --test faults
@@ -35,7 +35,7 @@ mod stop;
 #[expect(dead_code, reason = "the other suite uses more of it")]
 mod support;
 
-/// A random generator with the seed of the run.
+/// Returns a random generator with the seed of the run.
 fn seeded_rng() -> StdRng {
     static SEED: LazyLock<u64> = LazyLock::new(|| {
         let given = std::env::var("TOLLGATE_FAULTS_SEED").ok();

@@ -33,7 +33,8 @@ type Timed = (Instant, Instant, bool);
 
 #[needs_postgres]
 #[rstest]
-// Longer than the deadline: a send whose COMMIT was cut is acknowledged if the network is back before it.
+// The network is cut for longer than the deadline. If the network were restored before the deadline, a send whose
+// COMMIT was interrupted could still be acknowledged.
 #[case::silent(Link::Silent, scale(12, 30))]
 #[case::closed(Link::Closed, scale(12, 30))]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -123,7 +124,7 @@ fn summarize(
     summary
 }
 
-/// Repeats a request until it is stopped.
+/// Repeats a request until `stop` is true.
 async fn repeat(
     stop: watch::Receiver<bool>,
     request: impl AsyncFn() -> std::io::Result<Answer>,

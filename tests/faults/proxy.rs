@@ -1,5 +1,5 @@
-//! A TCP proxy before the database that can cut the network: silently, as if packets were lost, or by
-//! closing all connections.
+//! A TCP proxy in front of the database. The proxy can cut the network silently, as if packets were lost, or by closing
+//! all connections.
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -20,7 +20,7 @@ pub enum Link {
     Closed,
 }
 
-/// A running proxy. It ends when it is dropped.
+/// A running proxy. Dropping the value stops the proxy.
 pub struct Proxy {
     pub port: u16,
     link: watch::Sender<Link>,
@@ -71,7 +71,7 @@ async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut link: watc
             }
         };
         let Ok(count @ 1..) = read else { return };
-        // While the link is silent, this waits with the bytes that were read.
+        // While the link is silent, the bytes that were read are not forwarded.
         match link.wait_for(|link| *link != Link::Silent).await.map(|link| *link) {
             Ok(Link::Open) => {}
             _ => return,

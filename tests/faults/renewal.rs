@@ -30,7 +30,7 @@ use crate::{
     server::run,
 };
 
-/// Several batches: a hundred numbers are renewed at a time.
+/// Number of phone numbers. The server renews a hundred at a time, so this number needs several batches.
 const NUMBERS: u64 = 1_000;
 const RENEWED_WITHIN: Duration = Duration::from_secs(20);
 

@@ -1,5 +1,5 @@
-//! Callers that disconnect, with a pool of two connections: no connection is left in a transaction, and later callers
-//! are served.
+//! Callers that disconnect, while the server has a pool of two database connections. No database connection is left in
+//! a transaction, and later callers are served.
 
 use std::time::Duration;
 
@@ -18,7 +18,8 @@ use crate::{
 };
 
 const CALLERS: usize = 16;
-/// Less than the 15 seconds after which PostgreSQL itself ends an idle transaction.
+/// Maximum time until no transaction is idle. The time is less than the 15 seconds after which PostgreSQL itself ends
+/// an idle transaction.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(10);
 
 #[db_test]
@@ -70,7 +71,7 @@ async fn callers_that_hang_up_leave_no_transaction_behind(database: Database) {
 async fn wait_until_no_transaction_is_idle(postgres: Option<&postgres::Postgres>) -> Duration {
     let Some(postgres) = postgres else { return Duration::ZERO };
     let connection = postgres.connect().await.expect("the database answers");
-    // The worker's transactions are idle for moments; one that was left open stays idle.
+    // The worker's transactions are idle only briefly. A transaction that was left open would stay idle.
     let settled = eventually(SETTLE_DEADLINE, "no transaction is idle", async || {
         let idle = "SELECT COUNT(*) AS n FROM pg_stat_activity \
                     WHERE state LIKE 'idle in transaction%'";

@@ -18,10 +18,10 @@ use crate::{
 };
 
 const SENDERS: usize = 16;
-/// The server's own limit is ten seconds. A busy machine may need longer.
+/// The server stops within ten seconds. The test waits longer, because a busy machine may be slower.
 const END_WITHIN: Duration = Duration::from_secs(12);
-/// A request that was written within this time before the signal may not have been read. The server may then close its
-/// connection as an idle one, as HTTP/1.1 permits.
+/// If a request was written less than this time before the signal, the server may not have read the request yet. The
+/// server may then close the connection as an idle connection, as HTTP/1.1 permits.
 const MARGIN: Duration = Duration::from_millis(20);
 
 #[db_test]
@@ -68,7 +68,7 @@ async fn sigterm_does_not_interrupt_requests(database: Database) {
     ));
 }
 
-/// A lock blocks the sends, so they certainly wait when the signal arrives.
+/// A lock blocks the sends, so that they are certainly in progress when the signal arrives.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sends_that_wait_for_a_lock_are_answered_after_sigterm(database: Database) {

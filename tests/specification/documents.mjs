@@ -1,5 +1,5 @@
 // Documents for the schema of Tollgate, grouped by section of the GraphQL specification (September 2025).
-// graphql-js decides whether each of them is valid (generate.mjs).
+// generate.mjs asks graphql-js whether each document is valid.
 
 const raw = String.raw
 
@@ -197,7 +197,7 @@ export const documents = [
   '{ messages { nodes { x: status } } ...F } fragment F on Query { messages { nodes { x: id } } }',
   'mutation { a: sendMessage(input: {}) { replayed } a: sendMessage(input: {}) { replayed } }', 'mutation { sendMessage(input: {}) { replayed } ... { sendMessage(input: {}) { replayed } } }',
   'mutation { a: sendMessage(input: {}) { replayed } a: sendMessage(input: {text: "x"}) { replayed } }',
-  // 2.2: descriptions, which are new in September 2025.
+  // 2.2: descriptions. They are new in the version of September 2025.
   '"""d""" query A { viewer { role } }', '"d" query A { viewer { role } }', '"d" { viewer { role } }', '"d" mutation A { sendMessage(input: {}) { replayed } }',
   '{ ...F } "d" fragment F on Query { viewer { role } }', 'query A("d" $a: Int) { messages(first: $a) { nodes { id } } }', '"d" "e" query A { viewer { role } }',
   'query A { "d" viewer { role } }', 'query "d" A { viewer { role } }', '"d"', 'd query A { viewer { role } }',

@@ -1,4 +1,4 @@
-// Writes the verdicts of graphql-js to documents.json (documents and mutants of them) and variables.json.
+// Writes the verdicts of graphql-js to documents.json (for the documents and their mutants) and to variables.json.
 // `node generate.mjs --check` fails if these files would change. graphql-js is installed in tests/clients.
 
 import { readFileSync, writeFileSync, readdirSync } from 'node:fs'
@@ -63,7 +63,7 @@ function verdict(schema, text) {
   } catch {
     return 'syntax'
   }
-  // Type system definitions are not executable. The specification does not say which kind of error they are.
+  // Type system definitions are not executable. The specification does not define the kind of this error.
   if (document.definitions.some(({ kind }) => kind !== Kind.OPERATION_DEFINITION && kind !== Kind.FRAGMENT_DEFINITION)) return 'syntax'
   try {
     return validate(schema, document).length === 0 ? 'valid' : 'invalid'
@@ -91,7 +91,7 @@ function tokensOf(text) {
   return tokens
 }
 
-// Each mutant is one edit of a document: [index of the document, start, end, new text].
+// A mutant is a document with one edit: [index of the document, start, end, new text].
 function* mutantsOfTokens(bases) {
   const next = random(20260928)
   const tokens = bases.map(tokensOf)

@@ -1,7 +1,7 @@
-// Operations with variables on the schema of variables.graphql, as [document, variables]: each position of a variable
-// with each declared type and each value that clients can send.
+// Operations with variables for the schema in variables.graphql, as [document, variables]. These combine each position
+// of a variable with each declared type and each value that a client can send.
 
-// For each input type: the types with which a variable is declared, and its values.
+// For each input type: the types with which a variable is declared, and the values of the variable.
 const INT = { declared: ['Int', 'Int!', 'Int = 3', 'Int! = 3', 'Int = null', '[Int]', 'String'], values: [null, 0, 5, -5, 5.0, 1.5, 2147483647, 2147483648, 1e3, '5', true, [5], {}] }
 const FLOAT = { declared: ['Float', 'Float!', 'Float = 1.5', 'Float = 2', 'Int'], values: [null, 0, 5, 1.5, -1e10, '1.5', false, [1.5], {}] }
 const STRING = { declared: ['String', 'String!', 'String = "d"', 'String! = "d"', 'String = null', 'ID'], values: [null, '', 'x', 'é😀', 5, 1.5, true, ['x'], {}] }
@@ -29,7 +29,7 @@ const PATCH = {
 const PATCHES = { declared: ['[Patch!]', '[Patch!]!', '[Patch]', 'Patch', 'Patch!'], values: [null, [], [{}], [{ int: 5 }, { int: null }], { int: 5 }, [null], [{ nonsense: 1 }], [[{}]], 'x'] }
 const STRICT = { declared: ['Strict', 'Strict!', 'Strict = {int: 1}'], values: [null, {}, { int: 5 }, { int: null }, { int: 5, intDefault: null }, { int: 5, intDefault: 9 }, { string: 'x' }, { int: 5, string: 'x', nonsense: 1 }] }
 
-// The positions of a variable $v, with its types and values.
+// The positions of a variable $v, with the types and values of the variable.
 const POSITIONS = [
   [INT, ['int(x: $v)', 'intDefault(x: $v)', 'intRequired(x: $v)', 'intRequiredDefault(x: $v)', 'list(x: $v)', 'list(x: [$v])', 'list(x: [1, $v, 2])', 'listRequired(x: [$v])', 'matrix(x: [[$v]])', 'matrix(x: [$v])',
     'patch(x: {int: $v})', 'patch(x: {intDefault: $v})', 'patch(x: {int: $v, string: "s"})', 'patch(x: {inner: {int: $v}})', 'patch(x: {inner: {inner: {int: $v, list: [$v]}}})', 'patch(x: {list: [1, $v]})',
@@ -52,7 +52,7 @@ const POSITIONS = [
   [STRICT, ['strict(x: $v)']],
 ]
 
-// Cases that are not in the table.
+// Operations that are not combinations from the table.
 const OTHERS = [
   ['{ int intDefault intRequiredDefault patch(x: {}) strict(x: {int: 1}) }', {}],
   ['{ int(x: null) intDefault(x: null) patch(x: {int: null, intDefault: null}) }', {}],

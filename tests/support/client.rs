@@ -1,5 +1,5 @@
-//! A small HTTP/1.1 client that keeps its connection alive, records when a request was written, and can disconnect
-//! before the response.
+//! A small HTTP/1.1 client. The client keeps the connection alive, records when a request was written, and can
+//! disconnect before the response.
 
 use std::{
     io::{Error, ErrorKind, Result},
@@ -38,7 +38,7 @@ impl Answer {
         self.body.parse().unwrap_or_default()
     }
 
-    /// The code of the first top-level error.
+    /// Returns the code of the first top-level error.
     pub fn code(&self) -> Option<String> {
         self.json()["errors"][0]["extensions"]["code"].as_str().map(str::to_owned)
     }
@@ -49,7 +49,7 @@ impl Client {
         Self { local: None, address, connection: None, written: None }
     }
 
-    /// A client that connects from a local address.
+    /// Returns a client that connects from a local address.
     pub fn new_from(local: IpAddr, address: SocketAddr) -> Self {
         Self { local: Some(local), ..Self::new(address) }
     }
@@ -70,8 +70,8 @@ impl Client {
         let _ = timeout(pause, client.ask(&[head, body].concat())).await;
     }
 
-    /// Sends the head of a request, and waits until the server asks for the body. The request has then
-    /// begun.
+    /// Sends the head of a request, and waits until the server asks for the body. The request has then begun. Returns
+    /// the body, which must still be sent.
     pub async fn begin(&mut self, key: &str, query: &str, variables: &Value) -> Result<Vec<u8>> {
         let (head, body) = post(key, query, variables, "Expect: 100-continue\r\n");
         let connection = self.connection().await?;
@@ -97,7 +97,7 @@ impl Client {
         Ok(asked?.0)
     }
 
-    /// The response, and whether the connection is kept alive.
+    /// Sends the bytes. Returns the response, and whether the connection is kept alive.
     async fn exchange(&mut self, bytes: &[u8]) -> Result<(Answer, bool)> {
         let connection = self.connection().await?;
         connection.get_mut().write_all(bytes).await?;

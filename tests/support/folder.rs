@@ -1,5 +1,5 @@
-//! A test's folder for its data and logs. When the test ends, or the whole run is killed, the processes in
-//! the folder are killed, its disk is unmounted, and the folder is removed.
+//! A folder for the data and logs of a test. When the test ends or the whole run is killed, the processes that run in
+//! the folder are killed, the disk in the folder is unmounted, and the folder is removed.
 
 use std::{
     os::unix::fs::PermissionsExt as _,
@@ -9,8 +9,8 @@ use std::{
 
 use super::SUITE;
 
-/// Waits until its standard input is closed, which happens even if the test process is killed. Only
-/// processes with a working directory in the folder `$1` are killed.
+/// A shell script that removes the folder `$1` when the standard input of the script is closed. The standard input is
+/// closed even if the test process is killed. The script kills only processes whose working directory is in the folder.
 const CLEAN_UP: &str = r#"
 trap '' HUP INT TERM
 cat >/dev/null
@@ -39,13 +39,13 @@ impl Folder {
             .stdin(Stdio::piped())
             .spawn()
             .expect("a shell starts");
-        // PostgreSQL may run as another user, who needs access.
+        // PostgreSQL may run as another user, which needs access to the folder.
         let open = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(&path, open).expect("the folder is ours");
         Self { path, shell }
     }
 
-    /// Mounts a disk of this size; `None` if that is not permitted.
+    /// Mounts a disk of this size in the folder. Returns `None` if mounting is not permitted.
     pub fn mount(&self, mebibytes: u32) -> Option<PathBuf> {
         let disk = self.path.join("disk");
         std::fs::create_dir(&disk).expect("the folder is ours");
@@ -65,7 +65,7 @@ impl Drop for Folder {
     }
 }
 
-/// The processes whose working directory is this folder.
+/// Returns the ids of the processes whose working directory is this folder.
 pub fn processes_in(folder: &Path) -> Vec<u32> {
     let processes = std::fs::read_dir("/proc").expect("Linux").flatten();
     processes
@@ -76,7 +76,7 @@ pub fn processes_in(folder: &Path) -> Vec<u32> {
         .collect()
 }
 
-/// Sends a signal to processes that this test started. Those that have ended are ignored.
+/// Sends a signal to processes that this test started. Processes that have already ended are ignored.
 pub fn signal(name: &str, processes: &[u32]) {
     let ids: Vec<String> = processes.iter().map(ToString::to_string).collect();
     let script = format!("kill -{name} {} 2>/dev/null", ids.join(" "));

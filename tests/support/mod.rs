@@ -1,4 +1,4 @@
-//! Shared by the suites that start the release program: the program and its commands, a PostgreSQL server, a
+//! Code shared by the suites that start the release program: the program and its commands, a PostgreSQL server, a
 //! folder that is removed even if the run is killed, and a small HTTP client.
 
 use std::{
@@ -23,7 +23,8 @@ pub enum Database {
     Postgres,
 }
 
-/// Whether this is the full run: for example, `TOLLGATE_FAULTS=full` in the suite `faults`.
+/// Returns whether this is the full run. For example, `TOLLGATE_FAULTS=full` requests the full run of the suite
+/// `faults`.
 pub fn is_full() -> bool {
     let name = format!("TOLLGATE_{}", SUITE.to_uppercase());
     match std::env::var(&name).as_deref() {
@@ -33,7 +34,7 @@ pub fn is_full() -> bool {
     }
 }
 
-/// The first value in the short run, the second in the full run.
+/// Returns the first value in the short run and the second value in the full run.
 pub fn scale<T>(short: T, full: T) -> T {
     if is_full() { full } else { short }
 }
@@ -43,7 +44,8 @@ pub fn report(text: &str) {
     let _ = writeln!(std::io::stderr(), "{SUITE}: {text}");
 }
 
-/// The first and the last lines of a log: the first error is often the cause of later ones.
+/// Returns the first and the last lines of a log. The first lines are included because the first error is often the
+/// cause of later errors.
 pub fn excerpt(log: &str) -> String {
     const LINES: usize = 40;
     let lines: Vec<&str> = log.lines().collect();

@@ -1,5 +1,5 @@
-//! A PostgreSQL server for one test, with PostgreSQL's default durability, that can be killed and started
-//! again with the same data.
+//! A PostgreSQL server for one test, with PostgreSQL's default durability. The server can be killed and started again
+//! with the same data.
 
 use std::{
     fs::File,
@@ -18,17 +18,17 @@ use super::{
     report,
 };
 
-/// How long a start may take, including recovery and attempts that fail because the old server still runs.
+/// How long a start may take, including recovery and attempts that fail because the old server is still running.
 const START_DEADLINE: Duration = Duration::from_mins(1);
 
-/// Settings of a server. None of them changes durability.
+/// Settings for a server. None of the settings changes durability.
 #[derive(Clone, Copy)]
 pub struct Setup {
     initdb: &'static [&'static str],
     settings: &'static [&'static str],
 }
 
-/// The default settings. Only the initial files are not synchronized to the disk.
+/// The default settings. `--no-sync` affects only the initial files, which are not synchronized to the disk.
 pub const DEFAULT: Setup = Setup { initdb: &["--no-sync"], settings: &[] };
 /// Small write-ahead log segments that are created when needed, so that a full disk has an effect soon.
 pub const SMALL_SEGMENTS: Setup = Setup {
@@ -39,7 +39,7 @@ pub const SMALL_SEGMENTS: Setup = Setup {
 pub struct Postgres {
     programs: PathBuf,
     pub data: PathBuf,
-    /// The working directory, with the log.
+    /// The working directory, which contains the log.
     home: PathBuf,
     port: u16,
     setup: Setup,
@@ -47,7 +47,7 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Starts a server with its data in `data`, and its write-ahead log in `wal` if that is given.
+    /// Starts a server with the data in `data`. The write-ahead log is in `wal` if `wal` is given.
     pub async fn start(home: &Path, data: PathBuf, wal: Option<&Path>, setup: Setup) -> Self {
         let programs = postgres_programs()
             .expect("initdb and postgres are on the PATH or in /usr/lib/postgresql");
@@ -89,12 +89,13 @@ impl Postgres {
         .await;
     }
 
-    /// Whether the server's process is running, even if it accepts no connections.
+    /// Returns whether the server's process is running, even if the server accepts no connections.
     pub fn is_running(&mut self) -> bool {
         self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
-    /// Starts the server unless it is running, and waits until it answers. Retries a start that fails.
+    /// Starts the server unless it is running, and waits until the server accepts connections. Retries a start that
+    /// fails.
     pub async fn run(&mut self) {
         let deadline = tokio::time::Instant::now() + START_DEADLINE;
         loop {
@@ -163,12 +164,12 @@ impl Postgres {
     fn postmaster(&self) -> Option<u32> {
         let file = std::fs::read_to_string(self.data.join("postmaster.pid")).ok()?;
         let id = file.lines().next()?.trim().parse().ok()?;
-        // A killed server leaves the file, and another process may now have the same id.
+        // A killed server leaves the file `postmaster.pid` behind, and another process may now have the id in the file.
         processes_in(&self.data).contains(&id).then_some(id)
     }
 }
 
-/// The URL of the test's database at a port.
+/// Returns the URL of the test's database on a server that listens on this port.
 pub fn url_at(port: u16) -> String {
     format!("postgres://postgres@127.0.0.1:{port}/postgres")
 }

@@ -8,7 +8,7 @@ use std::{
 /// The folder of Debian's PostgreSQL packages, with a subfolder per version.
 pub const DEBIAN_FOLDER: &str = "/usr/lib/postgresql";
 
-/// The folder with the programs of the newest installed PostgreSQL.
+/// Returns the folder with the programs of the newest installed PostgreSQL.
 pub fn postgres_programs() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
@@ -31,7 +31,7 @@ pub fn is_root() -> bool {
     String::from_utf8_lossy(&id.stdout).trim() == "0"
 }
 
-/// The user that runs PostgreSQL if the suite runs as root, which PostgreSQL refuses.
+/// Returns the user that runs PostgreSQL if the suite runs as root. PostgreSQL itself refuses to run as root.
 pub fn unprivileged_user() -> &'static str {
     let has = |user: &str| {
         Command::new("id")

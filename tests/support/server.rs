@@ -1,4 +1,4 @@
-//! The program under test: a process of `tollgate serve`, and its commands.
+//! The program under test: a `tollgate serve` process, and other commands.
 
 use std::{
     fs::File,
@@ -63,17 +63,17 @@ impl Server {
         signal("TERM", &[self.child.id()]);
     }
 
-    /// The exit status of the process, if it has ended.
+    /// Returns the exit status of the process if the process has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("it is our child")
     }
 
-    /// The process's id.
+    /// Returns the id of the process.
     pub fn process(&self) -> u32 {
         self.child.id()
     }
 
-    /// The status of `/readyz`; `None` without a response.
+    /// Returns the status of `/readyz`, or `None` if there is no response.
     pub async fn readiness(&self) -> Option<u16> {
         Client::new(self.address).get("/readyz").await.ok().map(|answer| answer.status)
     }
@@ -111,12 +111,12 @@ fn spawn(launch: &Launch, address: SocketAddr) -> Child {
         .expect("the program starts")
 }
 
-/// Runs a command to its end.
+/// Runs a command, and waits until the command ends.
 pub fn run(folder: &Path, url: &str, arguments: &[&str]) -> Output {
     program(folder, url).args(arguments).output().expect("the program starts")
 }
 
-/// The JSON output of a command, which must have succeeded.
+/// Returns the JSON output of a command, which must have succeeded.
 #[track_caller]
 pub fn json_of(output: &Output) -> Value {
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -124,7 +124,7 @@ pub fn json_of(output: &Output) -> Value {
     String::from_utf8_lossy(&output.stdout).parse().expect("one JSON object")
 }
 
-/// Creates a team with a balance that is large enough for every test. Returns its main account's key.
+/// Creates a team with a balance that is large enough for every test. Returns the key of the main account.
 pub fn create_team(folder: &Path, url: &str, name: &str) -> String {
     let create = ["team", "create", "--name", name, "--top-up", "100000000", "--json"];
     let made = json_of(&run(folder, url, &create));
@@ -139,7 +139,7 @@ pub fn audit(folder: &Path, url: &str) {
     assert_eq!(json_of(&audit)["clean"], true);
 }
 
-/// A command of the program that does not inherit the environment of the tests.
+/// Returns a command that runs the program without the environment of the tests.
 fn program(folder: &Path, url: &str) -> Command {
     let mut program = Command::new(env!("CARGO_BIN_EXE_tollgate"));
     program.current_dir(folder).env_clear().env("DATABASE_URL", url);

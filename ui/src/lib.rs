@@ -1,10 +1,10 @@
-//! GraphiQL, embedded in the program; `build.rs` builds it from `web`. The files are embedded compressed,
-//! and decompressed once if a client does not accept that.
+//! GraphiQL, embedded in the program. `build.rs` builds it from `web`. The embedded files are compressed. A file is
+//! decompressed once if a client does not accept the compressed form.
 
 use std::{io, sync::OnceLock};
 
 mod built {
-    //! The table that `build.rs` generated.
+    //! The table that `build.rs` has generated.
 
     use super::Asset;
 
@@ -20,27 +20,27 @@ pub struct Asset {
 }
 
 impl Asset {
-    /// The uncompressed content. The first call decompresses it.
+    /// Returns the uncompressed content. It is decompressed on the first call.
     pub fn bytes(&self) -> &[u8] {
         self.bytes.get_or_init(|| decode(self.bytes_brotli).expect("the build compressed it"))
     }
 }
 
-/// The page.
+/// Returns the page.
 ///
 /// # Errors
-/// Why GraphiQL was left out of this program, as a clause without a capital and a full stop.
+/// Returns why GraphiQL is not included in this program, as a clause without a capital letter or a full stop.
 pub fn index() -> Result<&'static Asset, &'static str> {
     built::INDEX.as_ref().map_err(|why| *why)
 }
 
-/// The files that the page loads, with their paths relative to the page (`assets/…`). Each name
-/// contains a hash of the content, so the content under a name never changes.
+/// Returns the files that the page loads, with their paths relative to the page (`assets/…`). Each name contains a hash
+/// of the content, so the content under a name never changes.
 pub fn assets() -> &'static [(&'static str, Asset)] {
     &built::ASSETS
 }
 
-/// The file with this path, if the page has it.
+/// Returns the file with this path, if the page has such a file.
 pub fn asset(path: &str) -> Option<&'static Asset> {
     assets().iter().find_map(|(name, asset)| (*name == path).then_some(asset))
 }

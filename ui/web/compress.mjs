@@ -1,4 +1,4 @@
-// Compresses the files of the bundler's output. Only the compressed files are embedded in the program.
+// Compresses the files that the bundler has written. Only the compressed files are embedded in the program.
 import { mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { brotliCompressSync, constants } from "node:zlib";

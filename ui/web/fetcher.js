@@ -15,11 +15,11 @@ Put an API key into "Headers", below the query: {"Authorization": "Bearer tg_liv
 export function fetcher(request, options) {
   const authorization = authorizationOf(options?.headers);
   if (request.operationName === "IntrospectionQuery" && !hasCompleteKey(authorization)) {
-    // The server would refuse the request. GraphiQL shows a string in place of the schema.
+    // The server would refuse the request. GraphiQL shows this string instead of the schema.
     return WITHOUT_KEY;
   }
-  // A page cannot set the headers of a WebSocket, so the key is sent in the first message. A client
-  // only connects while it has a subscription, so a new client per request costs nothing.
+  // A page cannot set the headers of a WebSocket, so the key is sent in the first message. A new
+  // client per request costs nothing, because a client only connects while it has a subscription.
   const wsClient = createClient({
     url: URL_OF_SOCKET.href,
     connectionParams: { authorization },

@@ -13,11 +13,11 @@ import { fetcher, WITHOUT_KEY } from "./fetcher.js";
 import { authorizationIn, hasCompleteKey } from "./key.js";
 import { DEFAULT_HEADERS, DEFAULT_TABS } from "./tabs.js";
 
-// Without the history plugin, which stores headers, and so keys, in the browser.
+// The history plugin is left out, because it stores headers in the browser, and headers contain keys.
 const PLUGINS = [explorerPlugin()];
 const TYPING_PAUSE_MS = 300;
 
-/** Fetches the schema again when the key changes, because the schema depends on it. */
+/** Fetches the schema again when the key changes, because the schema depends on the key. */
 function SchemaOfKey() {
   const { introspect } = useGraphiQLActions();
   const responseEditor = useGraphiQL((state) => state.responseEditor);
@@ -26,7 +26,7 @@ function SchemaOfKey() {
   useEffect(() => {
     if (!hasCompleteKey(authorization)) return;
     const pause = setTimeout(() => {
-      // GraphiQL itself does not remove the message.
+      // The message must be removed here, because GraphiQL does not remove it.
       if (responseEditor?.getValue() === WITHOUT_KEY) responseEditor.setValue("");
       introspect();
     }, TYPING_PAUSE_MS);

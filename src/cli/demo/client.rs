@@ -1,4 +1,4 @@
-//! Creates the data of one client of the example, through the same functions as API requests.
+//! Creates the data of one client in the example, through the same functions as API requests.
 
 use anyhow::{Context, bail};
 use chrono::TimeDelta;
@@ -21,7 +21,7 @@ use crate::{
     http,
 };
 
-/// Creates the client's data and sends its messages, as the caller with this key.
+/// Creates the client's data and sends its messages, on behalf of the caller with this key.
 pub async fn build(app: &App, key: &str, client: &Client) -> anyhow::Result<()> {
     let caller =
         authentication::authenticate(app, key).await?.context("a new key is valid")?.account()?;
@@ -36,8 +36,8 @@ pub async fn build(app: &App, key: &str, client: &Client) -> anyhow::Result<()> 
     send(app, &caller, messages.collect()).await.map(drop)
 }
 
-/// Creates two contacts, a default sender with a phone number, and a scheduled message that is canceled and so
-/// refunded.
+/// Creates two contacts, a default sender with a phone number, and a scheduled message. The message is then canceled,
+/// and its cost is refunded.
 async fn create_contacts_and_number(app: &App, caller: &AccountCaller) -> anyhow::Result<()> {
     let account = caller.live()?;
     let mut contacts = Vec::new();

@@ -1,4 +1,4 @@
-//! Reading accounts: the caller's own account, and the others that its role may see.
+//! Reads accounts: the caller's own account, and the other accounts that the caller's role may see.
 
 use std::collections::HashMap;
 
@@ -75,12 +75,12 @@ pub struct BalanceView {
     pub credit_limit: Option<Micros>,
 }
 
-/// The account that the caller's key belongs to.
+/// Returns the account that the caller's key belongs to.
 pub async fn own(app: &App, caller: &AccountCaller) -> Result<account::Model, Fault> {
     own_in(&app.read_as(caller), caller).await
 }
 
-/// [`own`], read in a transaction.
+/// Does the same as [`own`] in a transaction.
 pub(super) async fn own_in<C: ConnectionTrait>(
     db: &C,
     caller: &AccountCaller,
@@ -92,7 +92,7 @@ pub(super) async fn own_in<C: ConnectionTrait>(
         .ok_or(Fault::Broken("a key's account exists"))
 }
 
-/// The team of the caller.
+/// Returns the caller's team.
 pub async fn own_team(app: &App, caller: &AccountCaller) -> Result<team::Model, Fault> {
     team::Entity::find_by_id(caller.team_id)
         .one(&app.read_as(caller))
@@ -100,7 +100,8 @@ pub async fn own_team(app: &App, caller: &AccountCaller) -> Result<team::Model, 
         .ok_or(Fault::Broken("a key's team exists"))
 }
 
-/// Whether the caller may see the team's balance: a main account always, a sub-account only if this is enabled for it.
+/// Returns whether the caller may see the team's balance. A main account may always see it; a sub-account may see it if
+/// this is enabled for the sub-account.
 pub async fn sees_team_balance(app: &App, caller: &AccountCaller) -> Result<bool, Fault> {
     if !caller.is_sub_account {
         return Ok(true);
@@ -108,9 +109,9 @@ pub async fn sees_team_balance(app: &App, caller: &AccountCaller) -> Result<bool
     Ok(own(app, caller).await?.team_balance_visible)
 }
 
-/// The balance and the limits that the caller's key may see.
+/// Returns the balance and the limits that the caller's key may see.
 pub async fn balance(app: &App, caller: &AccountCaller) -> Result<BalanceView, Fault> {
-    // A snapshot, because a charge changes the balance and the total at the same time.
+    // Both rows are read in one snapshot, because a charge changes the balance and the total at the same time.
     let txn = app.read_as(caller).snapshot().await?;
     let account = account::Entity::of_team(caller.team_id)
         .filter(account::Column::Id.eq(caller.account_id))
@@ -131,18 +132,18 @@ pub async fn balance(app: &App, caller: &AccountCaller) -> Result<BalanceView, F
     })
 }
 
-/// A sub-account's `totalSpent`; `None` for a main account.
+/// Returns a sub-account's `totalSpent`; `None` for a main account.
 pub fn total_spent(account: &account::Model) -> Option<Micros> {
     account.is_sub_account.then(|| Micros::from_db(account.total_spent_micros))
 }
 
-/// The remaining credit, at least zero; `None` without a limit.
+/// Returns the remaining credit, which is at least zero; `None` if the account has no limit.
 pub fn remaining_credit(account: &account::Model) -> Option<Micros> {
     let limit = Micros::from_db(account.credit_limit_micros?);
     Some(limit.checked_sub(Micros::from_db(account.total_spent_micros))?.max(Micros::ZERO))
 }
 
-/// All reasons why the account cannot currently send.
+/// Returns all reasons why the account cannot currently send.
 pub fn blocked_by(account: &account::Model, team_balance: Micros) -> Vec<BlockReason> {
     let is_at_limit =
         account.credit_limit_micros.is_some_and(|limit| account.total_spent_micros >= limit);
@@ -157,7 +158,8 @@ pub fn blocked_by(account: &account::Model, team_balance: Micros) -> Vec<BlockRe
     .collect()
 }
 
-/// The accounts with these ids, limited to the caller's team; an operator sees all.
+/// Returns the accounts with these ids that the caller may see: the accounts of its team, or all accounts for an
+/// operator.
 pub async fn find_many(
     app: &App,
     caller: &Caller,
@@ -171,7 +173,7 @@ pub async fn find_many(
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
 }
 
-/// The main accounts of these teams that the caller may see.
+/// Returns the main accounts of those of these teams that the caller may see.
 pub async fn find_main(
     app: &App,
     caller: &Caller,

@@ -1,4 +1,4 @@
-//! References to an account in the arguments of a call.
+//! References to accounts in the arguments of a call.
 
 use entity::account;
 use sea_orm::{ColumnTrait, ConnectionTrait, QueryFilter};
@@ -14,12 +14,12 @@ use crate::domain::{
 pub enum AccountRef {
     Id(Uuid),
     ExternalId(String),
-    /// A malformed id, which is treated like an id that does not exist.
+    /// A malformed id. It is treated like an id that does not exist.
     Unknown,
 }
 
 impl AccountRef {
-    /// Finds the account in the team; it may be the main account.
+    /// Finds the account in the team. The account may be the team's main account.
     pub async fn find_in<C: ConnectionTrait>(
         &self,
         team_id: Uuid,
@@ -36,7 +36,7 @@ impl AccountRef {
     }
 }
 
-/// Whether a sub-account can have this external id; if not, no query is needed.
+/// Returns whether a sub-account can have this external id. If not, no query is needed.
 fn can_be_external_id(text: &str) -> bool {
     validate::is_within(text, EXTERNAL_ID_CHARS_MAX) && validate::may_be_stored(text)
 }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::{db::has_id, domain::Fault};
 
-/// Locks the team until the transaction ends and returns its row; `None` if there is no such team.
+/// Locks the team until the transaction ends, and returns the team's row; `None` if the team does not exist.
 pub async fn lock_team(
     txn: &DatabaseTransaction,
     team_id: Uuid,
@@ -19,7 +19,7 @@ pub async fn lock_team(
     Ok(team::Entity::find_by_id(team_id).lock_exclusive().one(txn).await?)
 }
 
-/// Locks several teams, in id order, until the transaction ends.
+/// Locks several teams until the transaction ends. They are locked in the order of their ids.
 pub async fn lock_teams(
     txn: &DatabaseTransaction,
     teams: impl IntoIterator<Item = Uuid>,

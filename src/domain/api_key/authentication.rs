@@ -1,5 +1,5 @@
-//! Authentication by API key, the check that a key is still usable when a change begins, and the record of
-//! when it was last used.
+//! Authenticates callers by API key, checks that a key is still usable when a change begins, and records when keys were
+//! last used.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,19 +26,18 @@ use crate::{
     limits::read_through_cache::ReadThroughCache,
 };
 
-/// How long a cached key is valid. The cache is used for reading only; every change or charge reads the key
-/// again.
+/// How long a key is cached. Only reads rely on the cache: every change and every charge reads the key again.
 const KEY_CACHE_TTL: Duration = Duration::from_secs(1);
 const CACHED_KEYS_MAX: u64 = 10_000;
-/// The last use of a key is recorded at most once in this interval.
+/// Minimum time between two records of a key's last use.
 const LAST_USED_INTERVAL: TimeDelta = TimeDelta::seconds(60);
 
-/// Whether the key is usable at `now`.
+/// Returns whether the key is usable at `now`.
 pub fn is_usable(key: &api_key::Model, now: DateTime<Utc>) -> bool {
     is_valid(key.revoked_at, key.expires_at, key.grace_ends_at, now)
 }
 
-/// Whether a key with these times is usable at `now`.
+/// Returns whether a key with these times is usable at `now`.
 pub fn is_valid(
     revoked_at: Option<DateTime<Utc>>,
     expires_at: Option<DateTime<Utc>>,
@@ -48,7 +47,7 @@ pub fn is_valid(
     revoked_at.is_none() && [expires_at, grace_ends_at].into_iter().flatten().all(|end| end > now)
 }
 
-/// When the key expires: at its expiry, or at the end of its grace period if that is earlier.
+/// Returns when the key expires: at its expiry, or at the end of its grace period if that is earlier.
 pub fn ends_at(key: &api_key::Model) -> Option<DateTime<Utc>> {
     [key.expires_at, key.grace_ends_at].into_iter().flatten().min()
 }
@@ -67,21 +66,21 @@ impl Default for Keys {
 }
 
 impl Keys {
-    /// Removes a key that has changed.
+    /// Removes a changed key from the cache.
     pub fn forget(&self, key: &api_key::Model) {
         if let Ok(hash) = Hash::try_from(key.hash.as_slice()) {
             self.cache.forget(&hash);
         }
     }
 
-    /// Removes all keys.
+    /// Removes all keys from the cache.
     pub fn forget_all(&self) {
         self.cache.forget_all();
     }
 }
 
-/// Authenticates a bearer token; `None` if it is not a usable key. Malformed tokens cause no query, and a
-/// frequently used key is read once per second.
+/// Authenticates a bearer token; `None` if the token is not a usable key. A malformed token causes no query, and a
+/// frequently used key is read only once per second.
 pub async fn authenticate(app: &App, bearer: &str) -> Result<Option<Caller>, Fault> {
     let Some(plain_key) = PlainKey::parse(bearer) else {
         return Ok(None);
@@ -95,7 +94,7 @@ pub async fn authenticate(app: &App, bearer: &str) -> Result<Option<Caller>, Fau
     if is_usable(&key, app.clock.now()) { Caller::from_key(&key).map(Some) } else { Ok(None) }
 }
 
-/// The results that are not cached: an unknown key, and a failure.
+/// The results that are not cached: the key is unknown, or the query failed.
 #[derive(Clone)]
 enum NotFound {
     Unknown,
@@ -107,21 +106,21 @@ async fn find(app: &App, hash: Hash) -> Result<Arc<api_key::Model>, NotFound> {
     let key = found.map_err(NotFound::Fault)?.ok_or(NotFound::Unknown)?;
     let now = app.clock.now();
     if is_usable(&key, now) && key.last_used_at.is_none_or(|at| now - at >= LAST_USED_INTERVAL) {
-        // If the queue is full, the use is not recorded: this must never delay a request or make it fail.
+        // If the queue is full, the use is not recorded, because recording must never delay a request or make it fail.
         let _ = app.key_uses.try_send(key.id);
     }
     Ok(key)
 }
 
-/// Begins a transaction for a change by a main account. The team is locked and the key is read again under the lock, so
-/// that a revoked key cannot change anything after its revocation is committed.
+/// Begins a transaction for a change by a main account. Locks the team and reads the key again under the lock. So a
+/// revoked key cannot change anything after its revocation is committed.
 pub async fn begin_as_main(app: &App, main: &LiveMainCaller) -> Result<AuditedTransaction, Fault> {
     let txn = begin_in_team(app, main.into(), main.team_id(), main.key_id()).await?;
     Ok(AuditedTransaction::new(txn, main))
 }
 
-/// Begins a transaction in which an account makes a change that affects its team's money. Locks the team and checks the
-/// key as [`begin_as_main`] does.
+/// Begins a transaction for a change by an account that affects its team's money. Locks the team and checks the key as
+/// [`begin_as_main`] does.
 pub async fn begin_in_team_as_account(
     app: &App,
     account: &LiveAccountCaller,
@@ -131,8 +130,8 @@ pub async fn begin_in_team_as_account(
     Ok(AuditedTransaction::new(txn, account))
 }
 
-/// Begins a transaction in which an account changes its messages. Such changes are not recorded in the audit log. Locks
-/// the team and checks the key as [`begin_as_main`] does.
+/// Begins a transaction for a change by an account to its messages. Such changes are not recorded in the audit log.
+/// Locks the team and checks the key as [`begin_as_main`] does.
 pub async fn begin_for_messages(
     app: &App,
     account: &AccountCaller,
@@ -166,8 +165,8 @@ pub async fn begin_as_operator(
     Ok(AuditedTransaction::new(txn, operator))
 }
 
-/// Begins a transaction in which an account changes data that does not affect money. The key is locked instead of the
-/// team, so that no send waits for the change.
+/// Begins a transaction for a change by an account that does not affect money. Locks the key instead of the team, so
+/// that no send has to wait for the change.
 pub async fn begin_as_account(
     app: &App,
     account: &LiveAccountCaller,
@@ -177,8 +176,8 @@ pub async fn begin_as_account(
     Ok(AuditedTransaction::new(txn, account))
 }
 
-/// Locks the caller's key until the transaction ends: a later revocation waits for this lock, and an earlier one is
-/// found.
+/// Locks the caller's key until the transaction ends, and fails if the key is no longer usable. A later revocation
+/// waits for the lock.
 pub async fn hold_key(
     app: &App,
     txn: &DatabaseTransaction,
@@ -198,8 +197,8 @@ fn check_usable(app: &App, key: Option<&api_key::Model>) -> Result<(), Fault> {
     if key.is_some_and(|key| is_usable(key, now)) { Ok(()) } else { Err(Fault::KeyRevoked) }
 }
 
-/// Records that keys were used now, unless a use was recorded within [`LAST_USED_INTERVAL`]. Each key has its
-/// own statement, so that no statement locks one row while it waits for another.
+/// Records that keys were used now, unless a use was recorded within [`LAST_USED_INTERVAL`]. Each key is updated by its
+/// own statement, so that no statement waits for one row while it has another row locked.
 pub async fn note_uses(app: &App, keys: Vec<Uuid>) -> Result<(), Fault> {
     let now = app.clock.now();
     for key in keys {

@@ -1,4 +1,4 @@
-//! Reading API keys: the caller's own key, and pages of the keys of a team's accounts.
+//! Reads API keys: the caller's own key, and pages of keys that belong to the accounts of a team.
 
 use std::collections::HashMap;
 
@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-/// The key that the caller authenticated with.
+/// Returns the key that the caller authenticated with.
 pub async fn of_caller(app: &App, caller: &Caller) -> Result<api_key::Model, Fault> {
     api_key::Entity::find_by_id(caller.key_id)
         .one(&app.read_as(caller))
@@ -31,7 +31,7 @@ pub async fn of_caller(app: &App, caller: &Caller) -> Result<api_key::Model, Fau
         .ok_or(Fault::Broken("a caller's key exists"))
 }
 
-/// The keys of a team's main account, or of the operators if there is no team, newest first.
+/// Returns the keys of a team's main account, newest first. Without a team, returns the keys of the operators.
 pub async fn list_for_operator(
     app: &App,
     _operator: &OperatorCaller,
@@ -46,7 +46,7 @@ pub async fn list_for_operator(
     Ok(select.order_by(api_key::Column::Id, Order::Desc).all(&app.db.read).await?)
 }
 
-/// The keys with these ids, limited to the caller's team; an operator sees all.
+/// Returns the keys with these ids that the caller may see: the keys of its team, or all keys for an operator.
 ///
 /// # Errors
 /// [`Fault::Forbidden`] for a sub-account.
@@ -64,7 +64,7 @@ pub async fn find_many(
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
 }
 
-/// One page of keys for each of several accounts of the team, in one statement.
+/// Returns one page of keys for each of several accounts of the team. All pages are read by one statement.
 pub async fn list_many(
     app: &App,
     main: &MainCaller,
@@ -98,8 +98,8 @@ pub async fn list_many(
 const ACCOUNTS: &str = "accounts";
 const KEYS: &str = "keys";
 
-/// The ids of each account's page, and one more if the account has more keys. An account can have many revoked keys,
-/// so no more than a page is read for each account.
+/// Selects the ids of the keys on each account's page, and one more id if the account has more keys. No other keys are
+/// read, because an account can have many revoked keys.
 fn ids_of_pages(
     app: &App,
     main: &MainCaller,
@@ -123,7 +123,7 @@ fn ids_of_pages(
     Ok(ids.to_owned())
 }
 
-/// The number of keys of each account, at most [`TOTAL_MAX`].
+/// Returns the number of keys of each account, at most [`TOTAL_MAX`].
 async fn totals(
     app: &App,
     main: &MainCaller,
@@ -145,7 +145,7 @@ async fn totals(
     rows.iter().map(total).collect()
 }
 
-/// The requested accounts of the team.
+/// Selects the requested accounts if they belong to the team.
 fn selected_accounts(main: &MainCaller, accounts: &[Uuid]) -> SelectStatement {
     Query::select()
         .from_as(account::Entity, ACCOUNTS)
@@ -154,7 +154,7 @@ fn selected_accounts(main: &MainCaller, accounts: &[Uuid]) -> SelectStatement {
         .to_owned()
 }
 
-/// A column of the keys of one of [`selected_accounts`].
+/// Selects a column of the keys that belong to one of [`selected_accounts`].
 fn keys_of_selected(column: api_key::Column) -> SelectStatement {
     let is_of_selected =
         Expr::col(api_key::Column::AccountId).equals((ACCOUNTS, account::Column::Id));

@@ -1,6 +1,6 @@
-//! Looks up API keys by their hash. Hashes that arrive during a look-up are read by the next one in a single statement,
-//! so that any number of unknown keys uses only one connection and requests need not be limited to protect the
-//! database.
+//! Looks up API keys by their hash. While a look-up is in progress, further hashes are collected, and the next look-up
+//! reads them in a single statement. So any number of unknown keys uses only one connection. The database needs no
+//! other protection from such requests.
 
 use std::{
     collections::HashMap,
@@ -28,7 +28,7 @@ type LookupResult = Result<Option<Arc<api_key::Model>>, Fault>;
 
 /// Maximum number of hashes that one statement looks up.
 const BATCH_MAX: usize = 1_024;
-/// Timeout of a statement, because its connection may be lost without an error.
+/// Timeout of a statement. It is needed because the connection may be lost without an error.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Hashes that are waiting to be looked up.
@@ -47,7 +47,7 @@ struct LookupRequest {
 }
 
 impl KeyLookups {
-    /// The key with this hash, if there is one.
+    /// Finds the key with this hash, if it exists.
     pub async fn find(&self, readers: &Readers, hash: Hash) -> LookupResult {
         let (reply, result) = oneshot::channel();
         let is_first = {
@@ -56,7 +56,7 @@ impl KeyLookups {
             !replace(&mut waiting.is_running, true)
         };
         if is_first {
-            // In a separate task, so that the look-up continues for other callers if this call is dropped.
+            // The look-up runs in a separate task, so that it continues for other callers if this call is dropped.
             let task = LookupTask { lookups: self.clone(), has_ended: false };
             tokio::spawn(task.run(readers.clone()));
         }
@@ -87,13 +87,13 @@ impl LookupTask {
                     Ok(keys) => Ok(keys.get(hash.as_slice()).map(Arc::clone)),
                     Err(fault) => Err(fault.clone()),
                 };
-                // The caller may have been dropped.
+                // Sending fails if the call was dropped.
                 let _ = reply.send(key);
             }
         }
     }
 
-    /// The next hashes to look up; `None` ends the task.
+    /// Returns the next hashes to look up. If there are none, returns `None` and the task ends.
     fn next(&mut self) -> Option<Vec<LookupRequest>> {
         let mut waiting = self.lookups.waiting();
         let count = waiting.requests.len().min(BATCH_MAX);
@@ -107,7 +107,7 @@ impl LookupTask {
 }
 
 impl Drop for LookupTask {
-    /// After a panic the waiting callers get an error, and the next caller starts another task.
+    /// If the task panics, the waiting callers get an error, and the next caller starts another task.
     fn drop(&mut self) {
         if !self.has_ended {
             let mut waiting = self.lookups.waiting();
@@ -131,7 +131,8 @@ async fn read(
     Ok(keys.into_iter().map(|key| (key.hash.clone(), Arc::new(key))).collect())
 }
 
-/// Whether a row's hash is one of these. All hashes are a single parameter, so that the statement's text is fixed.
+/// Matches rows with one of these hashes. All hashes are passed as one parameter, so the SQL text does not depend on
+/// their number.
 fn is_one_of(backend: DbBackend, hashes: &[Hash]) -> SimpleExpr {
     if backend == DbBackend::Postgres {
         let hashes: Vec<Vec<u8>> = hashes.iter().map(|hash| hash.to_vec()).collect();

@@ -1,5 +1,5 @@
-//! Creating, renaming, rotating and revoking API keys. Every change takes the team's lock first, so that a
-//! charge under the same lock sees either a usable or a revoked key.
+//! Creates, renames, rotates and revokes API keys. Every change first takes the team's lock. A charge takes the same
+//! lock, so a key cannot be revoked during a charge.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::{
@@ -90,7 +90,7 @@ pub struct NewApiKey {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// A new key and its row, which has the generation number of a new account. Nothing is stored.
+/// Generates a key and its row, but stores nothing. The row has the generation number of a new account.
 pub fn new_key(
     app: &App,
     role: Role,
@@ -200,7 +200,7 @@ async fn create_in(
     Ok((row, plain_key))
 }
 
-/// The audit log entry of a new key.
+/// Returns the audit log entry for a new key.
 fn creation_entry(key: &api_key::Model) -> Entry {
     let environment = json!(key.environment.to_value());
     let made = Settings::from([
@@ -211,7 +211,7 @@ fn creation_entry(key: &api_key::Model) -> Entry {
     Entry::of(AuditAction::CreateApiKey, key.id).to_key(key).made(made)
 }
 
-/// The settings of an existing key in the audit log.
+/// Returns the settings of an existing key for the audit log.
 pub(super) fn settings(key: &api_key::Model) -> Settings {
     Settings::from([
         ("name", json!(key.name)),
@@ -264,8 +264,9 @@ pub async fn update(
     Ok(key)
 }
 
-/// Replaces a key with a new one of the same name, environment and expiry. The old key expires after
-/// `grace_seconds`, or at its own expiry if that is earlier; with 0 it is revoked immediately.
+/// Replaces a key with a new key that has the same name, environment and expiry. The old key expires after
+/// `grace_seconds`, or at its own expiry if that is earlier. If `grace_seconds` is 0, the old key is revoked
+/// immediately.
 pub async fn rotate(
     app: &App,
     main: &LiveMainCaller,
@@ -324,7 +325,7 @@ pub async fn rotate(
     Ok((row, plain_key))
 }
 
-/// The usable keys of an account.
+/// Selects the usable keys of an account.
 pub(super) fn usable(app: &App, account_id: Uuid) -> sea_orm::Select<api_key::Entity> {
     let now = app.clock.now();
     let is_ahead = |end: api_key::Column| Condition::any().add(end.is_null()).add(end.gt(now));
@@ -334,9 +335,9 @@ pub(super) fn usable(app: &App, account_id: Uuid) -> sea_orm::Select<api_key::En
         .filter(is_ahead(api_key::Column::GraceEndsAt))
 }
 
-/// Counts the usable keys of an account before another one is created, under the team's lock. Expired keys are marked
-/// as revoked at their expiry. So an account has at most [`KEYS_PER_ACCOUNT_MAX`] keys that are not revoked, and the
-/// cost of reading these does not grow with the number of keys that it ever had.
+/// Counts the usable keys of an account before another key is created. The caller holds the team's lock. Expired keys
+/// are marked as revoked at the time of their expiry. So an account has at most [`KEYS_PER_ACCOUNT_MAX`] keys that are
+/// not revoked, and the cost of reading these keys does not grow with the number of keys that the account has ever had.
 async fn prune_and_count(
     app: &App,
     txn: &DatabaseTransaction,
@@ -357,7 +358,8 @@ async fn prune_and_count(
     Ok(usable(app, account_id).count(txn).await?)
 }
 
-/// SQL for the earlier of a key's expiry times. On `SQLite`, `MIN` with a NULL is NULL.
+/// Returns SQL for the earlier of a key's two expiry times. `SQLite` needs a different expression, because its `MIN`
+/// returns NULL if one of the values is NULL.
 fn earlier_end(backend: DbBackend) -> &'static str {
     match backend {
         DbBackend::Postgres => "LEAST(expires_at, grace_ends_at)",

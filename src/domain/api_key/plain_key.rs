@@ -1,7 +1,7 @@
-//! The format of an API key: `tg_live_`, `tg_test_`, `tg_live_sub_`, `tg_test_sub_` or
-//! `tg_operator_`, then 30 random base62 characters, then the CRC32 of all of that as 6 more. The
-//! checksum detects typing errors without a query. The random part has 178 bits, so a fast hash is
-//! sufficient for storing it.
+//! The format of an API key. A key consists of a prefix (`tg_live_`, `tg_test_`, `tg_live_sub_`, `tg_test_sub_` or
+//! `tg_operator_`), 30 random base62 characters, and a checksum of 6 base62 characters. The checksum is the CRC32 of
+//! all characters before it, and detects typing errors without a query. The random part has 178 bits, so a fast hash is
+//! sufficient for storing the key.
 
 use std::fmt;
 
@@ -11,12 +11,12 @@ use sha2::{Digest, Sha256};
 
 const RANDOM_CHARS: usize = 30;
 const CHECKSUM_CHARS: usize = 6;
-/// Number of random characters in the displayed prefix, to distinguish keys.
+/// Number of random characters in the displayed prefix. They help people to distinguish keys.
 const PREFIX_RANDOM_CHARS: usize = 4;
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const KINDS: [&str; 5] = ["tg_live_sub_", "tg_test_sub_", "tg_live_", "tg_test_", "tg_operator_"];
 
-/// A whole key. It is displayed once and never stored; its `Debug` output does not reveal it.
+/// A complete API key. It is displayed once and never stored. Its `Debug` output does not reveal it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PlainKey {
     text: String,
@@ -24,7 +24,7 @@ pub struct PlainKey {
 }
 
 impl PlainKey {
-    /// A new random key. Operator keys have no environment.
+    /// Generates a random key. Operator keys have no environment.
     pub fn generate(role: Role, environment: Environment) -> Self {
         let kind = match (role, environment) {
             (Role::Operator, _) => "tg_operator_",
@@ -52,22 +52,22 @@ impl PlainKey {
         (checksum(body) == checksum_text).then(|| Self { text: text.to_owned(), kind })
     }
 
-    /// The whole key, to be displayed once.
+    /// Returns the complete key, so that it can be displayed once.
     pub fn reveal(&self) -> &str {
         &self.text
     }
 
-    /// The hash that is stored instead of the key.
+    /// Returns the hash that is stored instead of the key.
     pub fn hash(&self) -> [u8; 32] {
         Sha256::digest(self.text.as_bytes()).into()
     }
 
-    /// The beginning of the key, by which it can be recognized: the kind and a few characters.
+    /// Returns the beginning of the key: its kind and a few random characters. It helps people to recognize the key.
     pub fn prefix(&self) -> &str {
         &self.text[..self.kind.len() + PREFIX_RANDOM_CHARS]
     }
 
-    /// The end of the key, by which it can be recognized.
+    /// Returns the last four characters of the key. They help people to recognize the key.
     pub fn last_four(&self) -> &str {
         &self.text[self.text.len() - 4..]
     }

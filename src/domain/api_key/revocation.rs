@@ -1,4 +1,4 @@
-//! Revoking API keys: one key of a team, any key from the command line, and all keys of an account.
+//! Revokes API keys: one key of a team, any key from the command line, or all keys of an account.
 
 use entity::{
     api_key::{self, Environment},
@@ -36,8 +36,8 @@ entity::api_enum! {
     }
 }
 
-/// Revokes a key of the team immediately; a revoked key is not changed. The LIVE key of the main account
-/// that stays usable longest cannot be revoked, because the team could not be managed without it.
+/// Revokes a key of the team immediately. Revoking a revoked key changes nothing. The main account's LIVE key that
+/// stays usable longest cannot be revoked, because the team could not be managed without it.
 pub async fn revoke(
     app: &App,
     main: &LiveMainCaller,
@@ -52,7 +52,7 @@ pub async fn revoke(
         && key.environment == Environment::Live
         && is_usable(&key, now);
     if can_manage_team {
-        // A key that ends earlier, such as one in its grace period, does not replace this one.
+        // A key that expires earlier, such as a key in its grace period, cannot replace the key to be revoked.
         let lasts_as_long = Condition::any()
             .add(api_key::Column::ExpiresAt.is_null())
             .add_option(key.expires_at.map(|end| api_key::Column::ExpiresAt.gte(end)));
@@ -78,7 +78,7 @@ pub async fn revoke(
     Ok(key)
 }
 
-/// Revokes any key immediately, from the command line; `None` if there is no key with this id.
+/// Revokes any key immediately, from the command line; `None` if no key has this id.
 pub async fn revoke_any(
     app: &App,
     operator: &OperatorCaller,
@@ -108,8 +108,9 @@ pub async fn revoke_any(
     Ok(Some(key))
 }
 
-/// Revokes all keys of an account whose team is locked, and returns those that were usable. This updates at most
-/// [`KEYS_PER_ACCOUNT_MAX`] rows, because [`prune_and_count`] limits the number of unrevoked keys.
+/// Revokes all keys of an account, and returns the keys that were usable. The caller holds the team's lock. At most
+/// [`KEYS_PER_ACCOUNT_MAX`] rows are updated, because [`prune_and_count`] limits the number of keys that are not
+/// revoked.
 pub async fn revoke_all(
     app: &App,
     txn: &DatabaseTransaction,

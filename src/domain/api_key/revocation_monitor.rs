@@ -1,6 +1,6 @@
 //! Monitors keys that are used for longer than one request, for example by a WebSocket. Each process reads its
-//! monitored keys once per second, and cancels the token of a key that is no longer usable or whose account is no
-//! longer ACTIVE.
+//! monitored keys once per second. If a key is no longer usable or its account is no longer ACTIVE, the monitor cancels
+//! the key's cancellation token.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -27,7 +27,7 @@ use crate::{
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The monitored keys with their tokens.
+/// The monitored keys, each with its cancellation token.
 #[derive(Default)]
 pub struct KeyRevocationMonitor(Mutex<HashMap<Uuid, Weak<CancellationToken>>>);
 
@@ -46,8 +46,8 @@ impl KeyRevocationMonitor {
     }
 }
 
-/// Monitors the caller's key until the token is dropped. The token is canceled when the key is no longer
-/// usable; `None` if that is already the case.
+/// Monitors the caller's key until the returned token is dropped. The token is canceled when the key is no longer
+/// usable. Returns `None` if the key is already unusable.
 pub async fn watch(app: &App, caller: &Caller) -> Result<Option<Arc<CancellationToken>>, Fault> {
     let token = {
         let mut keys = app.key_monitor.0.lock().expect("no panic while the lock is held");
@@ -56,7 +56,8 @@ pub async fn watch(app: &App, caller: &Caller) -> Result<Option<Arc<Cancellation
         keys.insert(caller.key_id, Arc::downgrade(&token));
         token
     };
-    // The key is read after it was added, so that a revocation in between is not missed.
+    // The key is read only after it was added to the monitor. Otherwise a revocation between the two steps could be
+    // missed.
     Ok(usable(app, &[caller.key_id]).await?.contains(&caller.key_id).then_some(token))
 }
 
@@ -87,7 +88,7 @@ pub async fn run(app: &App) {
     }
 }
 
-/// The keys that are usable now and whose account is ACTIVE.
+/// Returns those of the keys that are usable now and whose account is ACTIVE.
 async fn usable(app: &App, keys: &[Uuid]) -> Result<HashSet<Uuid>, Fault> {
     let now = app.clock.now();
     let backend = app.db.backend();

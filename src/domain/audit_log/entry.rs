@@ -25,7 +25,7 @@ use crate::{
 /// The text that replaces metadata in an entry.
 const NOT_SHOWN: &str = "(not shown)";
 
-/// The caller of a call: an API key, or the command line.
+/// The actor that made a call: an API key, or the command line.
 #[derive(Clone, Copy, Debug)]
 pub struct Actor {
     pub(super) kind: AuditActor,
@@ -75,7 +75,7 @@ impl Actor {
         Self { kind, team_id, key_id, account_id }
     }
 
-    /// The rows that the actor may see.
+    /// Returns the scope of the rows that the actor may see.
     pub(super) fn scope(self) -> Scope {
         match (self.team_id, self.account_id) {
             (Some(team_id), Some(account_id)) => Scope::Account { team_id, account_id },
@@ -83,28 +83,28 @@ impl Actor {
         }
     }
 
-    /// An operator's key, or the command line if there is none.
+    /// Creates the actor for an operator's key, or for the command line if there is no key.
     fn operator(key_id: Option<Uuid>) -> Self {
         let kind = if key_id.is_some() { AuditActor::Operator } else { AuditActor::CommandLine };
         Self { kind, team_id: None, key_id, account_id: None }
     }
 }
 
-/// Settings by name, as in the API.
+/// Settings by their names in the API.
 pub type Settings = BTreeMap<&'static str, Value>;
 
-/// An amount in the format of the API: exact cents.
+/// Converts an amount to the format of the API: exact cents.
 pub fn cents(micros: i64) -> Value {
     let cents = Micros::from_db(micros).to_cents_text();
     Value::Number(cents.parse().expect("cents are written as a JSON number"))
 }
 
-/// A time in the format of the API; null if there is none.
+/// Converts a time to the format of the API; null if there is no time.
 pub fn moment(moment: Option<DateTime<Utc>>) -> Value {
     json!(moment.map(|moment| moment.to_rfc3339_opts(SecondsFormat::Millis, true)))
 }
 
-/// An entry without its actor, which is added when it is written.
+/// An entry without its actor. The actor is added when the entry is written.
 #[must_use]
 pub struct Entry {
     action: AuditAction,
@@ -125,8 +125,8 @@ struct Concerned {
 }
 
 impl Entry {
-    /// The entry of a completed call. By default it concerns the actor's team, and the actor's account if the action
-    /// changes an object that an account owns or the actor is a sub-account.
+    /// Creates the entry for a completed call. By default, the entry concerns the actor's team. It also concerns the
+    /// actor's account if the actor is a sub-account or the action changes an object that an account owns.
     pub fn of(action: AuditAction, target_id: impl Into<Option<Uuid>>) -> Self {
         Self {
             action,
@@ -152,7 +152,7 @@ impl Entry {
         self.to_team(account.team_id)
     }
 
-    /// Sets the account that the entry concerns: the account of this key. An operator's key has none.
+    /// Sets the account that the entry concerns to the account of this key. An operator's key has no account.
     pub fn to_key(mut self, key: &api_key::Model) -> Self {
         let is_sub_account = key.role == Role::SubAccount;
         self.account = key.account_id.map(|id| Concerned { id, is_sub_account });
@@ -166,30 +166,31 @@ impl Entry {
         self
     }
 
-    /// The account that the entry concerns, or else the team.
+    /// Returns the account that the entry concerns, or else the team.
     pub(super) fn concerns(&self) -> Option<Uuid> {
         self.account.map(|account| account.id).or(self.team_id)
     }
 
-    /// Sets the outcome: refused with this code.
+    /// Sets the outcome to refused, with this error code.
     pub(super) fn refused(mut self, code: &str) -> Self {
         (self.outcome, self.code) = (AuditOutcome::Refused, Some(code.to_owned()));
         self
     }
 
-    /// Sets the outcome: done by an earlier call with the same idempotency key, so this call changed nothing.
+    /// Sets the outcome to replayed: an earlier call with the same idempotency key made the change, so this call
+    /// changed nothing.
     pub fn replayed(mut self) -> Self {
         self.outcome = AuditOutcome::Replayed;
         self
     }
 
-    /// Sets the settings of a created object. Settings that are null are omitted.
+    /// Records the settings of a created object. Settings that are null are omitted.
     pub fn made(self, after: Settings) -> Self {
         self.changed(Settings::new(), after)
     }
 
-    /// Sets the settings before and after a change. Unchanged settings are omitted, and the content of metadata is not
-    /// shown.
+    /// Records the settings before and after a change. Unchanged settings are omitted, and the content of metadata is
+    /// not shown.
     pub fn changed(mut self, mut before: Settings, mut after: Settings) -> Self {
         let differs_from = |other: Settings| {
             move |name: &&'static str, value: &mut Value| {
@@ -234,7 +235,7 @@ impl Entry {
         }
     }
 
-    /// Writes the entry of this actor's call, and returns its id.
+    /// Writes the entry for this actor's call, and returns the entry's id.
     pub(super) async fn write<C: ConnectionTrait>(
         self,
         app: &App,

@@ -1,5 +1,5 @@
-//! Reading the audit log: a main account sees the entries of its team, except for changes that its sub-accounts made to
-//! objects that they own; an operator sees everything.
+//! Reads the audit log. A main account sees the entries of its team, except for changes that sub-accounts made to
+//! objects that they own. An operator sees everything.
 
 use entity::audit_entry::{self, AuditAction, AuditActor, AuditOutcome, Column, Entity};
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, Select};
@@ -29,7 +29,7 @@ pub struct AuditFilter {
     pub created_at: DateTimeRange,
 }
 
-/// One page of the entries of the main account's team, newest first.
+/// Returns one page of the entries of the main account's team, newest first.
 pub async fn list_of_team(
     app: &App,
     main: &MainCaller,
@@ -40,7 +40,7 @@ pub async fn list_of_team(
     let rows = match &filter.account {
         Some(account) => {
             let found = account.find_in(team_id, &app.read_as(main)).await?;
-            // No row has the nil id.
+            // If the account does not exist, the nil id is used, because no row has it.
             Entity::seen_of_account(found.map(|found| found.id).unwrap_or_default())
         }
         None => Entity::seen_by_team(team_id),
@@ -53,7 +53,7 @@ pub async fn list_of_team(
     list(app, main.into(), rows, seen, filter, page).await
 }
 
-/// One page of all entries, or of those of one team, newest first, for an operator.
+/// Returns one page of all entries, or of the entries of one team, newest first, for an operator.
 pub async fn list_for_operator(
     app: &App,
     operator: &OperatorCaller,
@@ -78,7 +78,7 @@ pub async fn list_for_operator(
     list(app, operator.into(), rows, Condition::all(), filter, page).await
 }
 
-/// One page of these rows, which an index finds, restricted by the filter.
+/// Returns one page of those of these rows that match the filter. An index finds the rows.
 async fn list(
     app: &App,
     scope: Scope,

@@ -1,15 +1,15 @@
 //! The audit log: every call that changes, or tries to change, settings, objects or a balance, with its caller and its
-//! outcome. Messages are not in the audit log, because their rows already are a record of them.
+//! outcome. Sent messages are not recorded in the audit log, because their rows already are a record.
 //!
-//! The entry of a change is written in the transaction of the change. Changes begin with a function of
+//! The entry for a change is written in the transaction of the change. Changes begin with a function from
 //! [`authentication`](super::api_key::authentication), which returns an
-//! [`AuditedTransaction`](transaction::AuditedTransaction); it cannot be committed without an [`Entry`]. A refused call
-//! changes nothing, so its entry is written afterwards and separately ([`refused_call`]), by the mutation or the
-//! command. Repeated refusals are counted ([`refusals`]).
+//! [`AuditedTransaction`](transaction::AuditedTransaction). Such a transaction cannot be committed without an
+//! [`Entry`]. A refused call changes nothing, so the mutation or the command writes its entry afterwards and separately
+//! ([`refused_call`]). Repeated refusals are counted ([`refusals`]).
 //!
-//! An entry has ids, numbers and settings. It never has a key, a hash, the text of a message, an address, or any other
-//! data of a contact; for metadata it shows only that they changed. An entry about a sub-account's change to an object
-//! that it owns is private: operators see the entry, the team's main account does not.
+//! An entry contains ids, numbers and settings. It never contains a key, a hash, the text of a message, an address, or
+//! any other data of a contact. It shows that metadata changed, but not the content of the metadata. If a sub-account
+//! changes an object that it owns, the entry is private: operators see the entry, but the team's main account does not.
 
 mod entry;
 pub mod list;

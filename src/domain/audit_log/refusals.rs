@@ -1,8 +1,9 @@
-//! Counts repeated refusals. The first refused call of a key, action, code and target (an account or team) is written
-//! to the audit log immediately. Equal calls within the next minute increment the count of its entry: they are counted
-//! in memory, and the worker writes the counts every few seconds. So a flood of refused calls costs the database one
-//! row a minute for each of at most [`TARGETS_MAX`] targets, and an update every few seconds. Calls with further
-//! targets share one entry. A process that is killed loses the counts of its last seconds, but no entry.
+//! Counts repeated refusals. Refused calls are equal if they have the same key, action, error code and target (an
+//! account or team). The first of them is written to the audit log immediately. Equal calls within the next minute
+//! increment the count of that entry: they are counted in memory, and the worker writes the counts every few seconds.
+//! So a flood of refused calls costs the database one row a minute for each of at most [`TARGETS_MAX`] targets, and an
+//! update every few seconds. Calls with further targets share one entry. If a process is killed, the counts of its last
+//! seconds are lost, but no entry is lost.
 
 use std::{
     collections::HashMap,
@@ -18,13 +19,14 @@ use crate::{app::App, domain::Fault};
 
 /// How long further refusals are counted in the same entry.
 pub const WINDOW: TimeDelta = TimeDelta::minutes(1);
-/// Maximum number of counts written in one transaction. Other writes wait for no more than one transaction.
+/// Maximum number of counts written in one transaction. The number is limited because other writes wait for the
+/// transaction.
 const WRITTEN_TOGETHER: usize = 100;
 
-/// Maximum number of accounts and teams with an entry of their own per key, action and code within a minute.
+/// Maximum number of accounts and teams that have their own entry within a minute, for each key, action and error code.
 const TARGETS_MAX: usize = 100;
 
-/// The properties that all refusals of one entry share, except for their target.
+/// The properties other than the target that all refusals of one entry share.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Kind {
     key_id: Uuid,
@@ -35,20 +37,20 @@ struct Kind {
 /// The account or team that a refused call named, if any.
 type Target = Option<Uuid>;
 
-/// The refusals of one kind and target within a minute of the first.
+/// The refusals of one kind and target within a minute of the first refusal.
 struct Window {
     begun: DateTime<Utc>,
-    /// The entry of the first refusal; `None` until it is written.
+    /// The id of the entry for the first refusal; `None` until the entry is written.
     entry: Option<Uuid>,
-    /// Whether the first refusal could not be written, so that the next one must be.
+    /// Whether the entry for the first refusal could not be written. In this case the next refusal must be written.
     is_left: bool,
-    /// Number of further refusals before the entry of the first was written.
+    /// Number of further refusals that arrived before the entry for the first refusal was written.
     early: i32,
 }
 
 impl Window {
     fn is_open(&self, now: DateTime<Utc>) -> bool {
-        // The absolute value, in case the clock was set back.
+        // The absolute value is used in case the clock was set back.
         (now - self.begun).abs() < WINDOW
     }
 }
@@ -56,7 +58,7 @@ impl Window {
 #[derive(Default)]
 struct State {
     windows: HashMap<Kind, HashMap<Target, Window>>,
-    /// The increments of entries' counts that are not written yet.
+    /// The increments that are not written yet, by the id of the entry.
     unwritten: HashMap<Uuid, i32>,
 }
 
@@ -76,7 +78,8 @@ impl State {
 pub struct RefusalCounts(Mutex<State>);
 
 impl RefusalCounts {
-    /// Counts a refused call. `Some` if there is no entry to count it in: the caller must write one.
+    /// Counts a refused call. Returns `Some` if there is no entry in which the call can be counted. The caller must
+    /// then write an entry.
     pub(in crate::domain) fn count(
         &self,
         key_id: Uuid,
@@ -109,7 +112,7 @@ impl RefusalCounts {
         }
     }
 
-    /// Takes the counts to write, and removes windows that are over.
+    /// Takes the counts that must be written, and removes windows that have ended.
     fn take(&self, now: DateTime<Utc>) -> Vec<(Uuid, i32)> {
         let mut state = self.state();
         state.windows.retain(|_, windows| {
@@ -134,15 +137,15 @@ impl RefusalCounts {
     }
 }
 
-/// A refused call whose entry must be written. If this is dropped before that, the next refused call counts as the
-/// first one, and its entry includes the calls in between.
+/// A refused call whose entry must be written. If this value is dropped before the entry is written, the next refused
+/// call is treated as the first one, and its entry includes the calls in between.
 pub(in crate::domain) struct First<'c> {
     counts: &'c RefusalCounts,
     alike: Option<(Kind, Target)>,
 }
 
 impl First<'_> {
-    /// Further refusals of this kind and target are counted in this entry.
+    /// Records that the entry was written. Further refusals of the same kind and target are counted in it.
     pub(in crate::domain) fn entered(mut self, entry: Uuid) {
         let Some(alike) = self.alike.take() else { return };
         let mut state = self.counts.state();
@@ -166,7 +169,8 @@ impl Drop for First<'_> {
     }
 }
 
-/// Writes the counts since the last call. Counts that cannot be written are kept for the next call.
+/// Writes the counts that were added since the last call of this function. Counts that cannot be written are kept for
+/// the next call.
 pub async fn write_counts(app: &App) -> Result<(), Fault> {
     let counts = app.refusals.take(app.clock.now());
     for (at, together) in counts.chunks(WRITTEN_TOGETHER).enumerate() {
@@ -214,7 +218,7 @@ mod tests {
         assert!(count(&counts, "NAME_INVALID", 59), "another code is another entry");
         assert!(count(&counts, "FORBIDDEN", 60));
         assert!(!count(&counts, "FORBIDDEN", 119));
-        // A clock that was set far back does not keep a window open.
+        // A window does not stay open if the clock is set far back.
         assert!(count(&counts, "FORBIDDEN", -1_000_000));
     }
 
@@ -251,7 +255,7 @@ mod tests {
         assert_eq!(counts.state().windows.len(), 1, "what nobody follows is forgotten");
     }
 
-    /// Accounts up to the maximum have their own entries; the others share one.
+    /// Accounts up to the maximum number have their own entries. Further accounts share one entry.
     #[test]
     fn accounts_have_their_own_entries() {
         let counts = RefusalCounts::default();

@@ -11,7 +11,7 @@ use crate::{
     domain::{Fault, account::AccountRef},
 };
 
-/// The target that a call's arguments name. It may not exist.
+/// The target that the arguments of a call name. The target may not exist.
 #[derive(Clone, Copy, Debug)]
 pub enum Target<'a> {
     /// No target: the call creates something, or concerns the caller's own account.
@@ -36,10 +36,10 @@ pub async fn enter_refusal(
     target: Target<'_>,
 ) -> Result<(), Fault> {
     let by = by.into();
-    // Uses the team's read slots, so that a flood of refused calls does not delay other teams.
+    // The team's read slots are used, so that a flood of refused calls does not delay other teams.
     let entry = entry(&app.read_as(by.scope()), by, action, target).await?.refused(code);
     let first = match by.key_id {
-        // A command runs in its own process, so its refusals do not repeat there.
+        // A command runs in its own process, so its refusals are not repeated there.
         None => None,
         Some(key_id) => {
             let target = entry.concerns();
@@ -57,7 +57,7 @@ pub async fn enter_refusal(
     Ok(())
 }
 
-/// The entry with its target. It concerns the target's account or team if the actor may see that.
+/// Creates the entry with its target. The entry concerns the target's account or team if the actor may see it.
 async fn entry(
     readers: &Readers,
     by: Actor,

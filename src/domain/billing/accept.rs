@@ -1,5 +1,5 @@
-//! Accepting messages: messages are queued for their team's writer, which charges and stores or refuses them
-//! (`writer`, `batch`). A quote applies the same rules without storing anything.
+//! Accepts messages. Each message is queued for its team's writer. The writer either charges and stores the message or
+//! refuses it (`writer`, `batch`). A quote applies the same rules without storing anything.
 
 use entity::{account, api_key, message};
 use sea_orm::{ColumnTrait, QueryFilter, QuerySelect};
@@ -34,8 +34,8 @@ pub async fn accept_one(
     waiting.pop().ok_or(Fault::Broken("an enqueued message waits for its verdict"))?.verdict().await
 }
 
-/// Accepts or refuses each message in order, as if the messages arrived one after another. If the queue cannot take
-/// all of them, each is refused as OVERLOADED.
+/// Accepts or refuses each message in order, as if the messages arrived one after another. If the queue cannot take all
+/// of them, each message is refused as OVERLOADED.
 pub async fn accept(
     app: &App,
     caller: &AccountCaller,
@@ -64,14 +64,14 @@ pub async fn accept(
         if !any_may_be_accepted {
             return fault;
         }
-        // Some messages may have been accepted, so the call must not report that none was.
+        // Some messages may have been accepted, so the call must not report that no message was accepted.
         tracing::warn!(%fault, "Only some messages of a call could be processed");
         Unavailable::OutcomeUnknown.into()
     })
 }
 
-/// The verdict that [`accept`] would give on a message now, without storing or charging it. `Ok(cost)` is the
-/// charge. If the team's balance is hidden from the caller, a balance that is too low is not reported.
+/// Returns the verdict that [`accept`] would give on a message now, without storing or charging the message. `Ok(cost)`
+/// contains the charge. If the team's balance is hidden from the caller, a balance that is too low is not reported.
 pub async fn quote(
     app: &App,
     caller: &AccountCaller,
@@ -107,8 +107,8 @@ pub async fn quote(
         credit_limit: account.credit_limit_micros.map(Micros::from_db),
         total_spent: Micros::from_db(account.total_spent_micros),
         balance: match Micros::from_db(team.balance_micros) {
-            // Quotes of longer and longer messages could reveal a hidden balance, so it counts as
-            // unlimited. A zero balance is not hidden: `blockedBy` reports it.
+            // A caller could determine a hidden balance from quotes for longer and longer messages, so a hidden balance
+            // is treated as unlimited. A zero balance is not hidden: `blockedBy` reports it.
             balance if is_hidden && balance > Micros::ZERO => Micros::MAX,
             balance => balance,
         },

@@ -1,6 +1,6 @@
-//! Decides a batch: a pure function from the locked rows and the messages, in the order of their arrival,
-//! to a verdict for each message and the changes to write. It does not use the database, so it can be
-//! tested against a naive model.
+//! Decides on a batch with a pure function. Its input is the locked rows, and the messages in the order of their
+//! arrival. Its result is a verdict on each message, and the changes to write. The function does not use the database,
+//! so it can be tested against a naive model.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -24,7 +24,7 @@ use crate::{
     money::Micros,
 };
 
-/// A key with its account and its team, as read under the lock.
+/// A key with its account and its team, as read under the team's lock.
 #[derive(Clone, Debug, FromQueryResult)]
 pub struct KeyRow {
     pub key_id: Uuid,
@@ -38,14 +38,14 @@ pub struct KeyRow {
     pub total_spent_micros: i64,
     pub test_message_count: i64,
     pub test_message_bytes: i64,
-    /// Whether any address is opted out of the account's messages: most accounts have none.
+    /// Whether any address has opted out of the account's messages. Most accounts have no opt-outs.
     pub has_opt_outs: bool,
     pub team_id: Uuid,
     pub balance_micros: i64,
 }
 
-/// A stored message with an idempotency key that also occurs in the batch. Its content is not read, because the team is
-/// locked and the content may be large.
+/// A stored message with an idempotency key that also occurs in the batch. The content of the message is not read,
+/// because it may be large and the team is locked.
 #[derive(Clone, Debug, FromQueryResult)]
 pub struct EarlierMessage {
     pub id: Uuid,
@@ -90,7 +90,7 @@ pub struct BatchOutcome {
 /// An accepted message, with its ledger entry unless it is free.
 #[derive(Clone, Copy, Debug)]
 pub struct Charge {
-    /// The index of its reply.
+    /// The index of the message's reply.
     pub index: usize,
     pub entry: Option<ChargeEntry>,
 }
@@ -101,7 +101,7 @@ pub struct ChargeEntry {
     pub balance_after: Micros,
 }
 
-/// The totals of an account's messages that are stored in its row.
+/// Totals of an account's messages. They are stored in the account's row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Totals {
     pub spent: Micros,
@@ -116,13 +116,14 @@ pub struct Change<T> {
 }
 
 impl BatchOutcome {
-    /// The outcome of a message on the fast path, where the database checks and charges it.
+    /// Creates the outcome for a message that was accepted on the fast path, where the database itself checks and
+    /// charges the message.
     pub fn of_one(row: message::Model) -> Self {
         let charges = vec![Charge { index: 0, entry: None }];
         Self { replies: vec![Ok(Verdict::Accepted(row))], charges, ..Self::default() }
     }
 
-    /// The accepted messages, each with its ledger entry.
+    /// Returns the accepted messages, each with its ledger entry.
     pub fn accepted(&self) -> impl Iterator<Item = (&message::Model, Option<ChargeEntry>)> {
         self.charges.iter().filter_map(|charge| match &self.replies[charge.index] {
             Ok(Verdict::Accepted(row)) => Some((row, charge.entry)),
@@ -134,8 +135,8 @@ impl BatchOutcome {
 /// An idempotency key with its scope: the account and the environment.
 type IdempotencyKey = (Uuid, Environment, String);
 
-/// Decides on each message in order, as if they had arrived one after another: the limit and the balance include the
-/// earlier messages of the batch.
+/// Decides on each message in order, as if the messages had arrived one after another. The total and the balance that
+/// are checked include the charges of earlier messages in the batch.
 pub fn judge<'a>(
     state: BatchState,
     requests: impl Iterator<Item = &'a SendRequest>,
@@ -203,7 +204,8 @@ pub fn judge<'a>(
 }
 
 impl BatchOutcome {
-    /// The account state for the next message, from the locked rows and the charges of the batch so far.
+    /// Returns the account state for the next message. It is based on the locked rows and on the charges of the batch
+    /// so far.
     fn account_state(
         &self,
         environment: Environment,
@@ -252,7 +254,7 @@ impl BatchOutcome {
             ))?;
             entry = Some(ChargeEntry { id: new_id(), balance_after: balance });
             change(&mut self.balances, key.team_id, account_state.balance, balance);
-            // A main account has no total.
+            // No total is kept for a main account.
             if key.is_sub_account {
                 after.spent = total_spent;
             }
@@ -286,7 +288,7 @@ fn change<T: Copy>(changes: &mut BTreeMap<Uuid, Change<T>>, id: Uuid, before: T,
     changes.entry(id).or_insert(Change { before, after: before }).after = after;
 }
 
-/// The row of an accepted message.
+/// Creates the row of an accepted message.
 pub(super) fn new_row(
     request: &SendRequest,
     draft: &Draft,

@@ -1,5 +1,5 @@
-//! Reading the ledger. A sub-account sees its own entries; a main account and an operator see the entries of the
-//! whole team.
+//! Reads the ledger. A sub-account sees its own entries; a main account and an operator see the entries of the whole
+//! team.
 
 use entity::ledger_entry::{self, LedgerKind};
 use sea_orm::{ColumnTrait, Condition, QueryFilter};
@@ -20,12 +20,12 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub struct LedgerFilter {
     pub kind: Option<Vec<LedgerKind>>,
-    /// One account of the team. It is ignored for the list of a sub-account's own entries.
+    /// Only entries of this account of the team. The filter is ignored in the list of a sub-account's own entries.
     pub account: Option<AccountRef>,
     pub created_at: DateTimeRange,
 }
 
-/// One page of a whole team's entries, newest first.
+/// Returns one page of a whole team's entries, newest first.
 pub async fn list_of_team(
     app: &App,
     team: &TeamCaller,
@@ -35,14 +35,14 @@ pub async fn list_of_team(
     let mut select = ledger_entry::Entity::of_team(team.team_id());
     if let Some(account) = &filter.account {
         let account = account.find_in(team.team_id(), &app.read_as(team)).await?;
-        // An account that is not in the team has no entries: no row has the nil id.
+        // If the account is not in the team, the nil id is used. No row has the nil id, so the list is empty.
         let id = account.map(|account| account.id).unwrap_or_default();
         select = select.filter(ledger_entry::Column::AccountId.eq(id));
     }
     list(app, team.into(), select, filter, page).await
 }
 
-/// One page of the entries of the caller's account, newest first.
+/// Returns one page of the entries of the caller's account, newest first.
 pub async fn list_own(
     app: &App,
     caller: &AccountCaller,

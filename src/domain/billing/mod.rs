@@ -1,18 +1,19 @@
 //! Billing: the only code that writes a team's balance, a sub-account's total, and the ledger.
 //!
-//! There is one lock, the team's row. Every path that charges, refunds, tops up, or changes a limit, a
-//! status or a team's key takes it before it writes anything, and reads the other rows afterwards. So
-//! rows that were read under the lock do not change until the commit, and there is one lock order. On
-//! `SQLite` the IMMEDIATE transaction is that lock. Checks and charge are therefore one atomic step
-//! for any number of clients, connections and processes.
+//! The only lock is the lock on the team's row. Every operation that charges, refunds, tops up, or changes a limit, a
+//! status or a key of the team takes this lock before it writes anything, and reads the other rows afterwards. So rows
+//! that were read under the lock do not change until the commit, and every operation takes its locks in the same order.
+//! On `SQLite`, the IMMEDIATE transaction has the effect of this lock. The checks and the charge are therefore one
+//! atomic step for any number of clients, connections and processes.
 //!
-//! - [`accept`]: takes priced messages and returns verdicts, through a bounded [`queue`].
-//! - [`writer`]: commits the waiting messages together: messages, ledger entries, balances, totals and
-//!   usage in one transaction. Callers get their verdicts only after the commit.
-//! - [`batch`]: the outcome of a batch as a pure function, with a [`verdict`] on each message in order.
-//! - [`store`]: the statements of a batch, for each database.
+//! - [`accept`]: passes priced messages to a writer through a bounded [`queue`], and returns the verdicts.
+//! - [`writer`]: commits waiting messages together. One transaction writes the messages, ledger entries, balances,
+//!   totals and usage. Callers get their verdicts only after the commit.
+//! - [`batch`]: determines the outcome of a batch with a pure function, which gives a [`verdict`] on each message in
+//!   order.
+//! - [`store`]: the SQL statements for a batch on each database.
 //! - [`refund`]: refunds a message that is FAILED, EXPIRED or CANCELED, once and in full.
-//! - [`number_fee`]: the fees of phone numbers, at the purchase and each month.
+//! - [`number_fee`]: charges for phone numbers, at the purchase and each month.
 //! - [`top_up`]: top-ups and adjustments by operators.
 
 mod accept;

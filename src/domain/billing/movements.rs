@@ -1,4 +1,4 @@
-//! Movements of a locked team's balance. Ledger entries and the new balance are written together.
+//! Movements: changes to the balance of a locked team. Ledger entries and the new balance are written together.
 
 use entity::{account, ledger_entry, team};
 use sea_orm::{
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::{app::App, domain::Fault, money::Micros};
 
-/// Movements of one locked team's balance, which are collected and then written together.
+/// The movements of one locked team's balance. They are collected first and then written together.
 pub(super) struct Movements<'app> {
     pub(super) app: &'app App,
     pub(super) team_id: Uuid,
@@ -62,7 +62,8 @@ impl<'app> Movements<'app> {
         self.entries.last()
     }
 
-    /// Writes the entries and the balance. The statement checks that the balance has not changed under the lock.
+    /// Writes the entries and the balance. The statement checks that the balance is still the one that was read under
+    /// the lock.
     pub(super) async fn write(self, txn: &DatabaseTransaction) -> Result<(), Fault> {
         if self.entries.is_empty() {
             return Ok(());
@@ -85,7 +86,8 @@ impl<'app> Movements<'app> {
     }
 }
 
-/// Adds to a sub-account's total, under the lock of its team. A main account has no total.
+/// Adds to a sub-account's total, under the lock of its team. Does nothing for a main account, because no total is kept
+/// for it.
 pub(super) async fn add_to_total_spent(
     app: &App,
     txn: &DatabaseTransaction,

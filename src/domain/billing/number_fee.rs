@@ -1,6 +1,6 @@
-//! Fees of phone numbers. A purchase charges the upfront price and the first month, with the checks of a
-//! send. Each further month is charged regardless of the credit limit. The balance never becomes
-//! negative. Each fee has a ledger entry; a unique index on (phone number, month) prevents a second one.
+//! Fees for phone numbers. A purchase charges the upfront price and the first month, after the same checks as for a
+//! message. Each further month is charged regardless of the credit limit. The balance never becomes negative. Each fee
+//! has a ledger entry. A unique index on (phone number, month) prevents a second fee for the same month.
 
 use super::movements::{Cause, Movements, add_to_total_spent};
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{usage, usage_counters, verdict::is_at_limit};
 use crate::{app::App, domain::Fault, money::Micros};
 
-/// The month number of the upfront price.
+/// The month number that means the upfront price.
 const UPFRONT: i32 = 0;
 
 /// The reason why a purchase cannot be paid; the credit limit is checked first.
@@ -22,7 +22,7 @@ pub enum FeeRefusal {
     InsufficientBalance,
 }
 
-/// Fees of phone numbers of one locked team, collected and then written together.
+/// The phone number fees of one locked team. They are collected first and then written together.
 pub struct NumberFees<'app> {
     app: &'app App,
     movements: Movements<'app>,
@@ -64,7 +64,7 @@ impl<'app> NumberFees<'app> {
         self.pay(account, number, &[(number.months_paid + 1, number.monthly_price_micros)])
     }
 
-    /// Charges all of these fees (month, price), or none of them.
+    /// Charges all of these fees, or none of them. Each fee is a month and a price.
     fn pay(
         &mut self,
         account: &account::Model,
@@ -96,7 +96,7 @@ impl<'app> NumberFees<'app> {
         Ok(true)
     }
 
-    /// Writes the charges. The rows of the phone numbers must exist.
+    /// Writes the charges. The rows of the phone numbers must already exist.
     pub async fn write(self, txn: &DatabaseTransaction) -> Result<(), Fault> {
         self.movements.write(txn).await?;
         for (account_id, charged) in self.by_account {
@@ -106,7 +106,7 @@ impl<'app> NumberFees<'app> {
     }
 }
 
-/// The sum of the fees; `None` above the maximum amount, which no balance can pay.
+/// Returns the sum of the fees; `None` if it exceeds the maximum amount. No balance can pay such a sum.
 fn sum(fees: &[(i32, i64)]) -> Option<Micros> {
     fees.iter().try_fold(Micros::ZERO, |sum, (_, price)| sum.checked_add(Micros::from_db(*price)))
 }

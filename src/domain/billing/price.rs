@@ -1,5 +1,5 @@
-//! The price of a message: the price of its channel with the longest dial prefix of its number. A message
-//! without a price cannot be sent.
+//! Finds the price of a message. The price with the longest dial prefix that matches the recipient's number on the
+//! channel applies. A message without a price cannot be sent.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -29,7 +29,7 @@ impl Default for Prices {
 }
 
 impl Prices {
-    /// The price of one unit to this recipient: a segment for SMS, a message otherwise.
+    /// Returns the price of one unit to this recipient. A unit is a segment for SMS, and a message for other channels.
     pub async fn find(&self, db: &Db, recipient: &Recipient) -> Result<Option<Micros>, Fault> {
         let list = self.0.get((), || read(db)).await?;
         let Some(prices) = list.get(&recipient.channel) else { return Ok(None) };
@@ -41,7 +41,7 @@ impl Prices {
         Ok(longest_first.into_iter().find_map(|prefix| prices.get(prefix)).copied())
     }
 
-    /// Removes the cached list after a change.
+    /// Removes the price list from the cache after a change.
     pub fn forget(&self) {
         self.0.forget(&());
     }
@@ -55,7 +55,7 @@ async fn read(db: &Db) -> Result<Arc<PriceList>, Fault> {
     Ok(Arc::new(list))
 }
 
-/// The whole list, by channel and prefix.
+/// Returns the whole price list, ordered by channel and prefix.
 pub async fn list(app: &App) -> Result<Vec<price::Model>, Fault> {
     Ok(price::Entity::find()
         .order_by(price::Column::Channel, Order::Asc)

@@ -1,5 +1,5 @@
-//! Replaces the price list with a CSV file. The whole file is read, its problems are reported by line, and
-//! the differences are shown and then written in one transaction.
+//! Replaces the price list with a CSV file. The whole file is read first, and its problems are reported by line. Then
+//! the differences are shown, and finally written in one transaction.
 
 use std::{collections::BTreeMap, io::Read};
 
@@ -23,9 +23,10 @@ use crate::{
     money::Micros,
 };
 
-/// The columns of the file, in any order. Prices are in cents, per segment for SMS and per message otherwise.
+/// The columns of the file, in any order. Prices are in cents. They are per segment for SMS and per message for other
+/// channels.
 pub const COLUMNS: [&str; 4] = ["channel", "prefix", "country", "price_cents"];
-/// Maximum number of prices in a list. Lists of all prefixes worldwide have some ten thousand.
+/// Maximum number of prices in a list. A list of all dial prefixes worldwide has about ten thousand.
 pub const ROWS_MAX: usize = 100_000;
 const PREFIX_DIGITS_MAX: usize = 15;
 /// Number of rows that one statement writes, well below the parameter limits of both databases.
@@ -44,7 +45,7 @@ pub struct PriceRow {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct PriceDiff {
     pub added: Vec<PriceRow>,
-    /// The old price and the new row.
+    /// The old price and the new row of each changed price.
     pub changed: Vec<(Micros, PriceRow)>,
     pub removed: Vec<PriceRow>,
 }
@@ -104,7 +105,7 @@ fn read_row(cells: [&str; COLUMNS.len()]) -> Result<PriceRow, String> {
     Ok(PriceRow { channel, prefix: prefix.to_owned(), country, price })
 }
 
-/// The changes that importing `rows` as the whole list would make.
+/// Returns the changes that importing `rows` as the whole price list would make.
 pub async fn diff(app: &App, rows: &[PriceRow]) -> Result<PriceDiff, Fault> {
     let key = |channel: Channel, prefix: &str| (channel.to_value(), prefix.to_owned());
     let mut old: BTreeMap<_, _> = super::price::list(app)
@@ -165,7 +166,7 @@ pub async fn commit(app: &App, operator: &OperatorCaller, diff: PriceDiff) -> Re
             price::Column::UpdatedAt,
         ])
         .to_owned();
-    // In one transaction, so that no message is priced by a partly imported list.
+    // All changes are written in one transaction, so that no message is priced by a partly imported list.
     let txn = begin_as_operator(app, operator).await?;
     for rows in written.chunks(ROWS_PER_STATEMENT) {
         let insert = price::Entity::insert_many(rows.iter().cloned()).on_conflict(replace.clone());

@@ -1,7 +1,7 @@
-//! The bounded queue in front of a writer. It takes all messages of a call or none, and limits both their number and
-//! their bytes of content. One team can use at most half of it. Messages of disconnected clients are dropped. Teams
-//! take turns: a batch takes one message of each team, then the next of each, so that a team with a full queue delays
-//! the messages of other teams by at most one batch.
+//! The bounded queue in front of a writer. It takes either all messages of a call or none. Both the number of messages
+//! and their bytes of content are limited, and one team can use at most half of each limit. Messages of disconnected
+//! clients are dropped. Teams take turns: a batch takes one message from each team, then a second message from each
+//! team, and so on. So a team with a full queue delays the messages of other teams by at most one batch.
 
 use crate::domain::deadline::Deadline;
 use std::{
@@ -28,25 +28,27 @@ use crate::domain::{
     write_rate::CALL_BYTES_MAX,
 };
 
-/// Maximum number of messages waiting for one writer: about half a second of its work.
+/// Maximum number of messages waiting for one writer. A writer needs about half a second to process them.
 pub const WAITING_MAX: usize = 8_192;
-/// Maximum number of messages of one team among these.
+/// Maximum number of messages of one team waiting for one writer.
 pub const WAITING_OF_TEAM_MAX: usize = WAITING_MAX / 2;
 /// Maximum number of messages in a batch.
 pub const BATCH_MAX: usize = 256;
-/// Maximum number of bytes of content waiting for one writer: eight of its largest batches, about a second of its work.
+/// Maximum number of bytes of content waiting for one writer: eight of the largest batches. A writer needs about a
+/// second to process them.
 const WAITING_BYTES_MAX: usize = 8 * BATCH_BYTES_MAX;
-/// Maximum number of bytes of one team among these: the bursts of four of its accounts.
+/// Maximum number of bytes of content of one team waiting for one writer: the bursts of four accounts.
 pub const WAITING_BYTES_OF_TEAM_MAX: usize = WAITING_BYTES_MAX / 2;
-/// Maximum number of bytes of content in a batch. The writer holds them in memory several times: as rows, as parameters
-/// of the statement and in the driver. The largest call fits into one batch.
+/// Maximum number of bytes of content in a batch. The content is in memory several times: in the rows, in the
+/// parameters of the statement, and in the driver. The largest call fits into one batch.
 pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 const _: () = assert!(CALL_BYTES_MAX <= BATCH_BYTES_MAX);
 
-/// Maximum number of bytes of content in a message: an e-mail's text and HTML, its subject and metadata.
+/// Maximum number of bytes of content in a message. The largest message is an e-mail with text, HTML, a subject and
+/// metadata.
 const MESSAGE_BYTES_MAX: usize = 2 * EMAIL_BYTES_MAX + 4 * SUBJECT_CHARS_MAX + METADATA_BYTES_MAX;
 
-/// Maximum time that the estimate of the wait assumes for a batch.
+/// Maximum duration of a batch that the estimate of the waiting time assumes.
 const BATCH_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// A message to accept or refuse, with its caller.
@@ -70,12 +72,14 @@ pub(super) struct Entry {
 impl Entry {
     /// Sends the reply to the caller.
     pub fn reply_with(self, reply: Reply) {
-        // If the caller has gone, an accepted message is stored nevertheless, and a retry replays it.
+        // Sending fails if the caller no longer waits. An accepted message is stored nevertheless, and a retry replays
+        // it.
         let _ = self.reply.send(reply);
     }
 }
 
-/// Decides a race between the writer that takes an entry and the caller that stops waiting for it.
+/// Determines whether the writer takes an entry before the caller stops waiting for the reply. Only one of them can
+/// succeed.
 #[derive(Default)]
 struct Ticket(AtomicU8);
 
@@ -84,13 +88,13 @@ const TAKEN: u8 = 1;
 const GIVEN_UP: u8 = 2;
 
 impl Ticket {
-    /// Leaves the state [`WAITING`]. Returns false if the other side has already left it.
+    /// Changes the state from [`WAITING`] to `to`. Returns false if the other side has already changed the state.
     fn set(&self, to: u8) -> bool {
         self.0.compare_exchange(WAITING, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 }
 
-/// The caller's end of an [`Entry`].
+/// The caller's end of an [`Entry`], which receives the reply.
 pub(super) struct Waiting {
     deadline: Deadline,
     ticket: Arc<Ticket>,
@@ -102,7 +106,7 @@ impl Waiting {
     ///
     /// # Errors
     /// [`Unavailable::NotInTime`] if no writer took the message before the deadline: nothing was charged.
-    /// [`Unavailable::OutcomeUnknown`] if a writer took it and did not reply.
+    /// [`Unavailable::OutcomeUnknown`] if a writer took the message and did not reply.
     pub async fn verdict(self) -> Reply {
         let Self { deadline, ticket, mut reply } = self;
         let reply = tokio::select! {
@@ -114,7 +118,7 @@ impl Waiting {
         match reply {
             Some(Ok(reply)) => reply,
             None | Some(Err(_)) if ticket.set(GIVEN_UP) => Err(Unavailable::NotInTime.into()),
-            // A writer took the message and has not replied yet, or it panicked.
+            // A writer took the message, but has not replied yet or has panicked.
             None | Some(Err(_)) => Err(Unavailable::OutcomeUnknown.into()),
         }
     }
@@ -125,7 +129,7 @@ impl Waiting {
 pub(super) struct Queue {
     state: Mutex<State>,
     arrived: Notify,
-    /// The moving average of the time of a batch; 0 before the first batch.
+    /// The moving average of the duration of a batch, in microseconds; 0 before the first batch.
     batch_micros: AtomicU64,
 }
 
@@ -228,8 +232,8 @@ impl Queue {
         Ok(waiting)
     }
 
-    /// Waits for messages and takes the next batch, within [`BATCH_MAX`] and [`BATCH_BYTES_MAX`]: by turns of
-    /// the teams, and in order for each team. `None` once the queue is closed and empty.
+    /// Waits for messages and takes the next batch, within [`BATCH_MAX`] and [`BATCH_BYTES_MAX`]. Teams take turns, and
+    /// the messages of each team are taken in order. Returns `None` when the queue is closed and empty.
     pub async fn next_batch(&self) -> Option<Vec<Entry>> {
         loop {
             let arrived = self.arrived.notified();
@@ -249,18 +253,18 @@ impl Queue {
         }
     }
 
-    /// Refuses new messages; the waiting ones are still processed.
+    /// Closes the queue. New messages are refused, but the waiting messages are still processed.
     pub fn close(&self) {
         self.state().is_closed = true;
         self.arrived.notify_one();
     }
 
-    /// The batches and messages taken so far.
+    /// Returns the number of batches and messages taken so far.
     pub fn taken(&self) -> Count {
         self.state().taken
     }
 
-    /// The number of waiting messages.
+    /// Returns the number of waiting messages.
     pub fn waiting(&self) -> usize {
         self.state().load.messages
     }
@@ -269,9 +273,9 @@ impl Queue {
         self.state().is_closed
     }
 
-    /// Records the time of a batch.
+    /// Records the duration of a batch.
     pub fn note_batch_time(&self, took: Duration) {
-        // Limited, so that one long stall does not make the queue refuse messages for long.
+        // The duration is limited, so that one long stall does not make the queue refuse messages for a long time.
         let took = u64::try_from(took.min(BATCH_TIME_MAX).as_micros()).unwrap_or(u64::MAX);
         let before = self.batch_micros.load(Ordering::Relaxed);
         self.batch_micros.store(before - before / 8 + took / 8, Ordering::Relaxed);
@@ -302,8 +306,8 @@ impl State {
         self.load.add(more);
     }
 
-    /// The maximum load that is taken before the next message of a team with this load: every team takes the same
-    /// number of turns, each with one message.
+    /// Returns the maximum load that is taken before the next message of a team that already has the load `of_team` in
+    /// the queue. Until then, every team has at most the same number of turns, each with one message.
     fn ahead_of(&self, of_team: Load) -> Load {
         let by_turns = (of_team.messages + 1).saturating_mul(self.turns.len());
         let of_others =
@@ -321,19 +325,19 @@ impl State {
                 skipped.push(team_id);
                 continue;
             };
-            // A disconnected caller is not charged. A caller that stopped waiting already has its reply.
+            // A disconnected caller is not charged. A caller that stopped waiting has already received its reply.
             if !entry.deadline.is_over() && entry.ticket.set(TAKEN) {
                 bytes += size;
                 batch.push(entry);
             }
         }
-        // Teams whose message did not fit have the first turns of the next batch.
+        // Teams whose message did not fit into the batch have the first turns in the next batch.
         skipped.into_iter().rev().for_each(|team_id| self.turns.push_front(team_id));
         batch
     }
 
     /// Takes the next message of a team if it has at most `bytes_max` bytes, and moves the team to the end of the
-    /// turns.
+    /// rotation.
     fn next_of(&mut self, team_id: Uuid, bytes_max: usize) -> Option<(Entry, usize)> {
         let team = self.teams.get_mut(&team_id)?;
         let bytes = team.waiting.front()?.request.message.bytes();

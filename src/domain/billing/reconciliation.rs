@@ -1,6 +1,6 @@
-//! Reconciliation, the command `tollgate reconcile`. In one snapshot, balances, totals, running balances, charges,
-//! refunds, fees and usage are recomputed from the ledger, and message counters from the messages. Any difference is
-//! a bug or manipulated data.
+//! Reconciliation (the command `tollgate reconcile`). In one snapshot, balances, totals, running balances, charges,
+//! refunds, fees and usage are recomputed from the ledger, and message counters are recomputed from the messages. Any
+//! difference is a bug or manipulated data.
 
 use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult, Statement};
 use uuid::Uuid;
@@ -12,7 +12,7 @@ use crate::{app::App, domain::Fault, money::Micros};
 pub struct Drift {
     /// The rule that the row breaks.
     pub check: String,
-    /// The row that differs from the ledger.
+    /// The id of the row that differs from the ledger.
     pub id: Uuid,
     pub stored_micros: i64,
     pub ledger_micros: i64,
@@ -32,7 +32,7 @@ pub struct Audit {
 /// A rule that balances, totals and counters must follow.
 struct Check {
     rule: &'static str,
-    /// The kind of the row with the id.
+    /// The kind of object that the id belongs to.
     subject: &'static str,
     /// The description of a row that breaks the rule, with the placeholders `{stored}` and `{expected}`.
     fault: &'static str,
@@ -248,7 +248,7 @@ impl Check {
 impl Unit {
     fn format(self, value: i64) -> String {
         match self {
-            // A manipulated value may be outside the range of amounts.
+            // A manipulated value may be outside the range of valid amounts.
             Self::Money => Micros::new(value)
                 .map_or_else(|| format!("{value} micro-units"), |amount| amount.to_string()),
             Self::Messages => format!("{value} messages"),

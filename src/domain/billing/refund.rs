@@ -41,7 +41,7 @@ struct Refunded {
 }
 
 impl Refunded {
-    /// The usage counter of the refund; TEST messages have none.
+    /// Returns the usage counter for the refund; `None` for a TEST message, because TEST messages are not counted.
     fn slot(&self, now: DateTime<Utc>) -> Option<usage_counters::Slot> {
         (self.environment == Environment::Live).then(|| usage_counters::Slot {
             account_id: self.account_id,
@@ -104,7 +104,8 @@ pub async fn refund(
     usage_counters::add(app, txn, counted).await
 }
 
-/// The messages of an account that wait for delivery, scheduled or queued. The index `message_waiting` finds them.
+/// Selects the messages of an account that are waiting for delivery (scheduled or queued). The query uses the index
+/// `message_waiting`.
 pub fn waiting(team_id: Uuid, account_id: Uuid) -> Select<Entity> {
     Entity::find()
         .filter(Column::TeamId.eq(team_id))
@@ -113,7 +114,7 @@ pub fn waiting(team_id: Uuid, account_id: Uuid) -> Select<Entity> {
         .filter(Entity::is_unclaimed())
 }
 
-/// The newest message of an account that waits for delivery, read under the lock of its team.
+/// Returns the newest message of an account that is waiting for delivery. The caller holds the team's lock.
 pub async fn newest_waiting(
     txn: &DatabaseTransaction,
     account: &account::Model,
@@ -125,10 +126,10 @@ pub async fn newest_waiting(
     Ok(newest.into_tuple().one(txn).await?)
 }
 
-/// Cancels and refunds waiting messages of a deactivated account, up to the size of one transaction, under the lock of
-/// its team. They are found by the generation of their key: ids do not show which messages were accepted before
-/// the deactivation, because clocks differ between processes and can be set back. Returns the canceled messages, and
-/// whether there are more.
+/// Cancels and refunds waiting messages of a deactivated account, up to the size of one transaction. The caller holds
+/// the team's lock. The messages are found by the generation of their key. Their ids do not show whether they were
+/// accepted before the deactivation, because clocks differ between processes and can be set back. Returns the canceled
+/// messages, and whether there are more.
 pub async fn cancel_waiting(
     app: &App,
     txn: &DatabaseTransaction,
@@ -154,8 +155,8 @@ pub async fn cancel_waiting(
     Ok((cancel(app, txn, account.team_id, messages, reason).await?, has_more))
 }
 
-/// Cancels and refunds the messages that no worker has claimed, under the team's lock. Returns the canceled
-/// messages.
+/// Cancels and refunds those of the messages that no worker has claimed. The caller holds the team's lock. Returns the
+/// canceled messages.
 pub async fn cancel(
     app: &App,
     txn: &DatabaseTransaction,
@@ -168,12 +169,13 @@ pub async fn cancel(
         error_code: Set(Some(code.to_owned())),
         error_message: Set(Some(text.to_owned())),
         due_at: Set(None),
-        // A worker that is about to expire the message can then no longer settle it.
+        // Without the lease, a worker that is about to expire the message can no longer settle it.
         lease_id: Set(None),
         updated_at: Set(app.clock.now()),
         ..Default::default()
     };
-    // A worker may have claimed some of the messages in the meantime; those are being delivered.
+    // A worker may have claimed some of the messages in the meantime. Such messages are being delivered and cannot be
+    // canceled.
     let mut update = Entity::update_many()
         .set(canceled)
         .filter(has_id(app.db.backend(), messages))

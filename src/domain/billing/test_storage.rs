@@ -5,7 +5,7 @@ use entity::account;
 /// Maximum number of TEST messages that an account stores.
 pub const TEST_MESSAGES_MAX: i64 = 20_000;
 
-/// Maximum number of bytes of content in these messages: 64 MiB.
+/// Maximum number of bytes of content in the TEST messages that an account stores: 64 MiB.
 pub const TEST_BYTES_MAX: i64 = 64 * 1024 * 1024;
 
 /// The TEST messages that an account stores.
@@ -20,13 +20,13 @@ impl TestStored {
         Self { messages: account.test_message_count, bytes: account.test_message_bytes }
     }
 
-    /// The storage after adding a message of this many bytes.
+    /// Returns the storage after a message of this many bytes was added.
     #[must_use]
     pub fn with(self, bytes: i64) -> Self {
         Self { messages: self.messages + 1, bytes: self.bytes + bytes }
     }
 
-    /// Whether another message of this many bytes can be stored.
+    /// Returns whether another message of this many bytes can be stored.
     pub fn can_add(self, bytes: i64) -> bool {
         let after = self.with(bytes);
         after.messages <= TEST_MESSAGES_MAX && after.bytes <= TEST_BYTES_MAX

@@ -1,4 +1,4 @@
-//! Top-ups and adjustments of a team's balance by operators. Each idempotency key is applied once.
+//! Top-ups and adjustments of a team's balance by operators. An idempotency key changes the balance only once.
 
 use super::movements::{Cause, Movements};
 use entity::{
@@ -80,7 +80,8 @@ pub struct Adjustment {
     pub reason: String,
 }
 
-/// The team after the deposit, and its ledger entry, which may be from an earlier call with the same key.
+/// The team after the deposit, and the ledger entry of the deposit. The entry may be from an earlier call with the same
+/// idempotency key.
 #[derive(Debug)]
 pub struct Deposited {
     pub team: team::Model,
@@ -123,7 +124,7 @@ pub async fn top_up(
     }
 }
 
-/// Corrects a team's balance, which cannot become negative.
+/// Corrects a team's balance. The balance cannot become negative.
 pub async fn adjust(
     app: &App,
     operator: &OperatorCaller,
@@ -223,7 +224,7 @@ async fn deposit(
     Ok(Outcome::Done(Box::new(Deposited { team, entry, is_replay: false })))
 }
 
-/// Whether the balance stays within its maximum even if all waiting messages are refunded.
+/// Returns whether the balance stays within its maximum even if all waiting messages are refunded.
 async fn can_still_refund(
     txn: &DatabaseTransaction,
     team: &team::Model,

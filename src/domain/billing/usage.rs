@@ -1,7 +1,7 @@
-//! Usage: daily counters of LIVE messages and of the fees of phone numbers. They are written in the
-//! transaction of the counted event and summed on reading, so that the cost does not grow with the number
-//! of messages. Each event counts on its own UTC day, so a past day never changes and a day's `spent` may
-//! be negative. Fees have no channel: they are part of `charged` in a slot without a channel.
+//! Usage: daily counters of LIVE messages and of phone number fees. Counters are updated in the transaction of the
+//! counted event. A query sums up the counters, so its cost does not grow with the number of messages. Each event is
+//! counted on the UTC day on which it happens. So a past day never changes, and the `spent` of a day may be negative.
+//! Fees have no channel: they are part of `charged` in a slot without a channel.
 
 use std::collections::HashMap;
 
@@ -26,7 +26,7 @@ use crate::{
     money::Micros,
 };
 
-/// The columns that usage sums up.
+/// The columns of `usage_day` that are summed to compute usage.
 pub(super) const FIGURES: [usage_day::Column; 6] = [
     usage_day::Column::Messages,
     usage_day::Column::Segments,
@@ -73,15 +73,15 @@ pub struct Figures {
     pub refunded_micros: i64,
 }
 
-/// One combination of values of the requested dimensions; the other dimensions are `None`.
+/// The sums for one combination of values of the requested dimensions. The other dimensions are `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bucket {
     pub day: Option<NaiveDate>,
-    /// `YYYY-MM`.
+    /// The month in the format `YYYY-MM`.
     pub month: Option<String>,
-    /// Also `None` in the bucket with the fees of phone numbers.
+    /// `None` also in the bucket with the phone number fees.
     pub channel: Option<Channel>,
-    /// Also `None` if the channel has no countries.
+    /// `None` also if the channel has no countries.
     pub country: Option<String>,
     pub account_id: Option<Uuid>,
     pub figures: Figures,
@@ -95,7 +95,7 @@ pub struct Usage {
 }
 
 impl DateRange {
-    /// Checks a range; without one, the range is the current month until today.
+    /// Checks a range. Without a range, returns the range from the first day of the current month until today.
     pub fn checked(range: Option<Self>, now: DateTime<Utc>) -> Result<Self, Fault> {
         let today = now.date_naive();
         let range = range.unwrap_or(Self {
@@ -115,7 +115,7 @@ impl DateRange {
 
 impl Figures {
     /// # Errors
-    /// The sum exceeds the maximum amount, which is possible with many charges and refunds.
+    /// The sum exceeds the maximum amount. Many charges and refunds can have such a sum.
     pub fn charged(&self) -> Result<Micros, Fault> {
         amount(self.charged_micros)
     }
@@ -124,7 +124,7 @@ impl Figures {
         amount(self.refunded_micros)
     }
 
-    /// Charges minus refunds.
+    /// Returns the charges minus the refunds.
     pub fn spent(&self) -> Result<Micros, Fault> {
         amount(self.charged_micros - self.refunded_micros)
     }
@@ -144,7 +144,7 @@ fn amount(micros: i64) -> Result<Micros, Fault> {
     Micros::new(micros).ok_or_else(|| bad_input(message))
 }
 
-/// The usage of a whole team.
+/// Returns the usage of a whole team.
 pub async fn of_team(
     app: &App,
     team: &TeamCaller,
@@ -160,7 +160,7 @@ pub async fn of_team(
     Ok(collect(range, group_by, rows))
 }
 
-/// The usage of several accounts that the caller may see, in one statement.
+/// Returns the usage of several accounts that the caller may see. All of it is read by one statement.
 pub async fn of_accounts(
     app: &App,
     caller: &Caller,
@@ -187,7 +187,7 @@ pub async fn of_accounts(
     Ok(accounts.iter().map(usage_of).collect())
 }
 
-/// Reads at most [`BUCKETS_MAX`] sums, row by row, and reserves memory for each.
+/// Reads at most [`BUCKETS_MAX`] sums row by row, and reserves memory for each sum.
 async fn read(
     readers: &Readers,
     select: Select<usage_day::Entity>,
@@ -221,7 +221,7 @@ struct SummedRow {
     refunded_micros: i64,
 }
 
-/// The sums by the requested dimensions, and by account if `by_account`, as [`SummedRow`]s.
+/// Selects the sums by the requested dimensions as [`SummedRow`]s, and also by account if `by_account` is set.
 fn summed<C: ConnectionTrait>(
     db: &C,
     select: Select<usage_day::Entity>,
@@ -304,14 +304,14 @@ pub struct ExportLine {
 }
 
 impl ExportLine {
-    /// The fees of phone numbers, which are part of the charges.
+    /// Returns the phone number fees. They are part of the charges.
     pub fn number_fees(&self) -> Result<Micros, Fault> {
         amount(self.number_fees_micros)
     }
 }
 
-/// All sub-accounts of one team or of all teams with their figures in the range, oldest account first. With
-/// `with_main_accounts`, main accounts are included.
+/// Returns all sub-accounts of one team or of all teams with their figures in the range, oldest account first. If
+/// `with_main_accounts` is set, main accounts are included.
 pub async fn export(
     app: &App,
     team_id: Option<Uuid>,
@@ -329,7 +329,7 @@ pub async fn export(
         accounts = accounts.filter(account::Column::TeamId.eq(team_id));
         days = days.filter(usage_day::Column::TeamId.eq(team_id));
     }
-    // A snapshot of all teams; it has no request deadline.
+    // This reads a snapshot of all teams, without the deadline of a request.
     let txn = app.db.read.snapshot().await?;
     let rows = summed(&txn, days, range, &[UsageDimension::Channel], true);
     let rows = rows.into_model::<SummedRow>().all(&txn).await?;

@@ -1,4 +1,4 @@
-//! Usage counters, which are written in the transaction of the counted event and on its UTC day.
+//! Usage counters. A counter is updated in the transaction of the counted event, on the UTC day of the event.
 
 use std::collections::BTreeMap;
 
@@ -25,13 +25,14 @@ pub struct Slot {
     pub account_id: Uuid,
     pub team_id: Uuid,
     pub day: NaiveDate,
-    /// `None` for the fees of phone numbers.
+    /// The channel of the messages; `None` for phone number fees.
     pub channel: Option<Channel>,
     pub country: String,
 }
 
 impl Slot {
-    /// The slot of an event of this message at `now`; TEST messages are not counted.
+    /// Returns the slot for an event at `now` that concerns this message; `None` for a TEST message, because TEST
+    /// messages are not counted.
     pub fn of(message: &message::Model, now: DateTime<Utc>) -> Option<Self> {
         (message.environment == Environment::Live).then(|| Self {
             account_id: message.account_id,
@@ -42,7 +43,7 @@ impl Slot {
         })
     }
 
-    /// The slot of a fee of this phone number at `now`.
+    /// Returns the slot for a fee for this phone number at `now`.
     pub fn of_fee(number: &phone_number::Model, now: DateTime<Utc>) -> Self {
         Self {
             account_id: number.account_id,
@@ -53,13 +54,13 @@ impl Slot {
         }
     }
 
-    /// The channel as it is stored; empty for fees.
+    /// Returns the stored form of the channel; empty for fees.
     pub fn channel_text(&self) -> String {
         self.channel.map(|channel| channel.to_value()).unwrap_or_default()
     }
 }
 
-/// Counts events in their transaction, under the lock of their team. One statement writes all slots in a
+/// Counts events in the transaction of the events, under the lock of their team. One statement writes all slots in a
 /// fixed order.
 pub async fn add<C: ConnectionTrait>(
     app: &App,

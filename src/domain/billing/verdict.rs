@@ -25,9 +25,9 @@ use crate::{
 #[expect(clippy::large_enum_variant, reason = "nearly every message is accepted")]
 #[derive(Clone, Debug)]
 pub enum Verdict {
-    /// Charged, stored, and queued for delivery.
+    /// The message was charged, stored, and queued for delivery.
     Accepted(message::Model),
-    /// Accepted by an earlier call with the same idempotency key, as the message with this id; this call charged
+    /// The message was accepted by an earlier call with the same idempotency key, and has this id. This call charged
     /// nothing.
     Replayed(Uuid),
     Refused(Refusal<SendRefusal>),
@@ -36,9 +36,9 @@ pub enum Verdict {
 /// A message whose input was checked.
 #[derive(Clone, Debug)]
 pub struct PricedMessage {
-    /// The content and recipient, or the refusal because of its contact, template or sender.
+    /// The content, recipient and price, or the refusal if its contact, template or sender cannot be used.
     pub draft: Result<Draft, Refusal<SendRefusal>>,
-    /// A JSON object as text.
+    /// The metadata: a JSON object as text.
     pub metadata: Option<String>,
     pub schedule: Schedule,
     pub idempotency_key: Option<String>,
@@ -47,13 +47,13 @@ pub struct PricedMessage {
 }
 
 impl PricedMessage {
-    /// Number of bytes of the message's content and metadata; its other parts are small.
+    /// Returns the number of bytes of the message's content and metadata. The other parts of a message are small.
     pub fn bytes(&self) -> usize {
         let content = self.draft.as_ref().map_or(0, |draft| draft.content.bytes());
         content + self.metadata.as_ref().map_or(0, String::len)
     }
 
-    /// The bytes that count towards the account's storage for TEST messages.
+    /// Returns the number of bytes that the message uses of the account's storage for TEST messages.
     pub(super) fn word_bytes(&self, environment: Environment) -> i64 {
         match environment {
             Environment::Live => 0,
@@ -69,7 +69,7 @@ pub struct Draft {
     /// The contact that the recipient's address belongs to.
     pub contact_id: Option<Uuid>,
     pub content: Content,
-    /// `None` without a sender.
+    /// The sender and its identity; `None` if the message has no sender.
     pub origin: Option<Origin>,
     pub segments: i32,
     /// The cost of all segments; 0 in the TEST environment.
@@ -97,7 +97,7 @@ pub struct AccountState {
     pub is_contact_gone: bool,
     /// Whether the recipient has opted out of the account's messages on this channel.
     pub is_opted_out: bool,
-    /// `None` for a main account or without a limit.
+    /// The credit limit; `None` for a main account, and for a sub-account without a limit.
     pub credit_limit: Option<Micros>,
     pub total_spent: Micros,
     pub balance: Micros,
@@ -117,8 +117,8 @@ pub enum Judgement<'m> {
 }
 
 impl AccountState {
-    /// Decides on a message. `earlier_hash` is the input hash of the stored message with the same idempotency
-    /// key, if there is one. The first failed check is reported.
+    /// Decides on a message. `earlier_hash` is the input hash of the stored message with the same idempotency key, if
+    /// there is such a message. If several checks fail, the first one determines the refusal.
     pub fn judge<'m>(
         &self,
         message: &'m PricedMessage,
@@ -131,12 +131,12 @@ impl AccountState {
                 Judgement::Refuse(SendRefusal::IdempotencyConflict)
             };
         }
-        // This is not one of the input checks, because a replay must work even after `validUntil`.
+        // This check comes after the idempotency key, because a replay must work even after `validUntil`.
         if !message.schedule.is_possible(self.now) {
             return Judgement::Refuse(SendRefusal::ValidUntilInvalid);
         }
-        // These are not input checks either, because a replay must work even if its contact, template or sender was
-        // deleted.
+        // These checks also come after the idempotency key, because a replay must work even if its contact, template or
+        // sender was deleted.
         let draft = match &message.draft {
             Ok(_) if self.is_contact_gone => {
                 return Judgement::Refuse(SendRefusal::ContactNotFound);
@@ -170,7 +170,7 @@ impl AccountState {
                 }
                 None => Judgement::Refuse(SendRefusal::TestStorageFull),
             },
-            // Free messages are not checked against limit and balance.
+            // Free messages are accepted regardless of the credit limit and the balance.
             Environment::Live if cost == Micros::ZERO => Judgement::Accept(draft, cost),
             Environment::Live if is_at_limit(self.credit_limit, self.total_spent, cost) => {
                 Judgement::Refuse(SendRefusal::CreditLimitReached)
@@ -183,14 +183,14 @@ impl AccountState {
     }
 }
 
-/// Whether the credit limit is reached before the charge; the charge that crosses the limit is accepted.
-/// The limit is also reached if the total would exceed the maximum amount.
+/// Returns whether the credit limit is reached before the charge. A charge that crosses the limit is still accepted.
+/// The limit is also treated as reached if the total would exceed the maximum amount.
 pub(super) fn is_at_limit(credit_limit: Option<Micros>, total_spent: Micros, cost: Micros) -> bool {
     credit_limit.is_some_and(|limit| total_spent >= limit)
         || total_spent.checked_add(cost).is_none()
 }
 
-/// The refusal of a message with this code.
+/// Returns the refusal with this code for a message.
 pub(super) fn refusal(code: SendRefusal, message: &PricedMessage) -> Refusal<SendRefusal> {
     match &message.draft {
         Err(own) if own.code == code => own.clone(),

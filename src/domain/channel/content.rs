@@ -1,5 +1,5 @@
-//! The content of a message and its limits on each channel. The same rules apply to content of a call
-//! and to content rendered from a template.
+//! The content of a message and its limits on each channel. The same rules apply to content in the input of a call and
+//! to content that is rendered from a template.
 
 use entity::message::Channel;
 
@@ -17,11 +17,11 @@ pub const SUBJECT_CHARS_MAX: usize = 998;
 /// The content of a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Content {
-    /// Only for e-mails.
+    /// Set only for e-mails.
     pub subject: Option<String>,
-    /// Empty if an e-mail has only HTML.
+    /// The text; empty if an e-mail has only HTML.
     pub text: String,
-    /// Only for e-mails.
+    /// Set only for e-mails.
     pub html: Option<String>,
 }
 
@@ -37,7 +37,7 @@ pub enum Part {
 pub type ContentProblem = (Part, &'static str);
 
 impl Content {
-    /// The number of bytes of all parts.
+    /// Returns the number of bytes of all parts.
     pub fn bytes(&self) -> usize {
         let others = [&self.subject, &self.html].into_iter().flatten();
         self.text.len() + others.map(String::len).sum::<usize>()

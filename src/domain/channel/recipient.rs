@@ -1,4 +1,4 @@
-//! Recipients: parsing by channel, normalization, and the country of a phone number.
+//! Parses and normalizes recipients by channel, and finds the country of a phone number.
 
 use std::borrow::Cow;
 
@@ -10,24 +10,25 @@ use unicode_normalization::UnicodeNormalization as _;
 
 use crate::domain::validate::{is_ignorable, is_line};
 
-/// Maximum number of digits in a chat id; Telegram's have 52 significant bits.
+/// Maximum number of digits in a chat id; chat ids of Telegram have 52 significant bits.
 const CHAT_ID_DIGITS_MAX: usize = 16;
 
-/// Maximum number of bytes in a recipient. The longest is an e-mail address, with 64 before the `@` and 254 after it;
-/// some characters become longer in lower case.
+/// Maximum number of bytes in a recipient. The longest recipient is an e-mail address, with 64 bytes before the `@` and
+/// 254 bytes after it. The maximum is larger than that because some characters need more bytes in lower case.
 pub const RECIPIENT_BYTES_MAX: usize = 512;
 
 /// A checked recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipient {
     pub channel: Channel,
-    /// E.164, a normalized e-mail address (except for capitals before the `@`), or a chat id.
+    /// A phone number in E.164 format, a normalized e-mail address (except that capital letters before the `@` are
+    /// kept), or a chat id.
     pub address: String,
-    /// ISO 3166-1 alpha-2; only for phone numbers.
+    /// The country (ISO 3166-1 alpha-2); set only for phone numbers.
     pub country: Option<String>,
 }
 
-/// Parses a recipient. Without a channel, a phone number means SMS and an e-mail address EMAIL.
+/// Parses a recipient. Without a channel, the channel is SMS for a phone number and EMAIL for an e-mail address.
 ///
 /// # Errors
 /// The rule that the recipient breaks.
@@ -61,15 +62,16 @@ pub fn parse(to: &str, channel: Option<Channel>) -> Result<Recipient, &'static s
 }
 
 impl Recipient {
-    /// See [`identity`].
+    /// Returns the [`identity`] of the recipient.
     pub fn identity(&self) -> Cow<'_, str> {
         identity(self.channel, &self.address)
     }
 }
 
-/// A form that all spellings of a recipient share. It is for comparison only, not for sending. An e-mail address has
-/// its domain in the form used by the DNS. Its local part is without enclosing quotation marks (RFC 5321, section
-/// 4.1.2), composed (NFC) and in lower case, because no provider distinguishes mailboxes by case.
+/// Returns a form that is the same for all spellings of a recipient. It is used only for comparison, not for sending.
+/// For an e-mail address, the domain is converted to the form used by the DNS. Enclosing quotation marks are removed
+/// from the local part (RFC 5321, section 4.1.2). The local part is also composed (NFC) and converted to lower case,
+/// because no provider distinguishes mailboxes by case.
 pub fn identity(channel: Channel, address: &str) -> Cow<'_, str> {
     let plain = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase() && byte != b'"';
     if channel != Channel::Email || address.bytes().all(plain) {
@@ -81,14 +83,14 @@ pub fn identity(channel: Channel, address: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{local}@{domain}"))
 }
 
-/// An e-mail address with its domain in Unicode; `None` if no part of the domain is in Punycode.
+/// Returns an e-mail address with its domain in Unicode; `None` if no part of the domain is in Punycode.
 pub fn in_unicode(address: &str) -> Option<String> {
     let (local, domain) = address.rsplit_once('@').filter(|(_, domain)| domain.contains("xn--"))?;
     let (domain, _) = idna::domain_to_unicode(domain);
     Some(format!("{local}@{domain}"))
 }
 
-/// A local part without its quotation marks and the backslash escapes inside them.
+/// Returns a local part without its quotation marks and without the backslash escapes inside them.
 fn unquoted(local: &str) -> String {
     let quoted = local.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     let Some(quoted) = quoted else { return local.to_owned() };
@@ -104,7 +106,8 @@ fn phone_number(to: &str) -> Result<(String, String), &'static str> {
     const RULE: &str =
         "The recipient is not valid (expected a phone number in E.164, such as +12025550123).";
     let to = clean_number(to);
-    // The parser would read letters as the digits of a telephone keypad: an O as 6, not as 0.
+    // The parser would read letters as the digits of a telephone keypad. For example, it would read an O as 6 instead
+    // of 0.
     if !to.starts_with('+') || to.contains(char::is_alphabetic) {
         return Err(RULE);
     }
@@ -117,8 +120,8 @@ fn phone_number(to: &str) -> Result<(String, String), &'static str> {
     Ok((number.e164().to_owned(), country.to_owned()))
 }
 
-/// Cleans up a phone number that may have been copied from a document: without invisible characters, with ASCII digits,
-/// plus and hyphens, without `tel:` (RFC 3966), and without parentheses around the country code.
+/// Cleans up a phone number that may have been copied from a document. Invisible characters, `tel:` (RFC 3966) and
+/// parentheses around the country code are removed. Digits, plus signs and hyphens are converted to ASCII.
 fn clean_number(number: &str) -> String {
     let visible = number.nfkc().filter(|char| !is_ignorable(*char));
     let ascii: String =
@@ -134,14 +137,14 @@ fn clean_number(number: &str) -> String {
     }
 }
 
-/// Characters that are used as hyphens in phone numbers: Unicode's dashes, the minus sign, and the Katakana prolonged
-/// sound mark.
+/// Returns whether a character is used as a hyphen in phone numbers. These are Unicode's dashes, the minus sign, and
+/// the Katakana prolonged sound mark.
 fn is_dash(char: char) -> bool {
     matches!(char, '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{30FC}')
 }
 
-/// The zeros of scripts whose decimal digits (Unicode's category Nd) are used in phone numbers: Arabic, Persian, and
-/// scripts of India and South East Asia.
+/// The digit zero of each script whose decimal digits (Unicode's category Nd) are used in phone numbers: Arabic,
+/// Persian, and scripts of India and South East Asia.
 const ZEROS: [u32; 17] = [
     0x660, 0x6F0, 0x7C0, 0x966, 0x9E6, 0xA66, 0xAE6, 0xB66, 0xBE6, 0xC66, 0xCE6, 0xD66, 0xE50,
     0xED0, 0xF20, 0x1040, 0x17E0,
@@ -168,8 +171,9 @@ fn email_address(to: &str) -> Result<String, &'static str> {
     Ok(format!("{}@{domain}", local_part(address.local_part())))
 }
 
-/// The domain in its DNS form, in lower case: letters, digits and hyphens (UTS 46; RFC 5321, section 4.1.2), with a
-/// last label that is not only digits (RFC 3696, section 2). `None` if it cannot be the name of a host.
+/// Returns the domain in its DNS form: letters in lower case, digits and hyphens (UTS 46; RFC 5321, section 4.1.2).
+/// `None` if it cannot be the name of a host. For example, the last label of a host name must not consist of digits
+/// only (RFC 3696, section 2).
 fn domain(domain: &str) -> Option<String> {
     let domain = Uts46::new()
         .to_ascii(
@@ -183,8 +187,8 @@ fn domain(domain: &str) -> Option<String> {
     (!last.bytes().all(|byte| byte.is_ascii_digit())).then(|| domain.into_owned())
 }
 
-/// The shortest form of a composed local part: quoted only if necessary, and with backslashes only where they are
-/// required (RFC 5321, section 4.1.2). The case is kept, because a mailbox may be case-sensitive.
+/// Returns the shortest form of a composed local part. It is quoted only if necessary, and has backslashes only where
+/// they are required (RFC 5321, section 4.1.2). Upper and lower case are kept, because a mailbox may be case-sensitive.
 fn local_part(local: &str) -> String {
     let text = unquoted(local);
     if text.split('.').all(is_atom) {
@@ -193,7 +197,7 @@ fn local_part(local: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// Whether text is an atom (RFC 5322, section 3.2.3, and RFC 6531, section 3.3).
+/// Returns whether text is an atom (RFC 5322, section 3.2.3, and RFC 6531, section 3.3).
 fn is_atom(text: &str) -> bool {
     let is_atom_char = |char: char| {
         char.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(char) || !char.is_ascii()

@@ -26,18 +26,18 @@ impl Schedule {
         Ok(())
     }
 
-    /// The earliest time at which a message that is accepted `now` may be sent.
+    /// Returns the earliest time at which a message that is accepted `now` may be sent.
     pub fn due_at(self, now: DateTime<Utc>) -> DateTime<Utc> {
         self.send_at.map_or(now, |send_at| send_at.max(now))
     }
 
-    /// Whether a message that is accepted `now` can still be sent before `valid_until`.
+    /// Returns whether a message that is accepted `now` can still be sent before `valid_until`.
     pub fn is_possible(self, now: DateTime<Utc>) -> bool {
         self.valid_until.is_none_or(|until| until > self.due_at(now))
     }
 }
 
-/// Whether the period in which the message may be sent has ended.
+/// Returns whether the period in which the message may be sent has ended.
 pub fn is_over(message: &message::Model, now: DateTime<Utc>) -> bool {
     message.valid_until.is_some_and(|until| until <= now)
 }

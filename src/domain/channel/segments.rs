@@ -1,5 +1,5 @@
-//! The number of SMS segments of a text. The encoding is GSM-7 (3GPP TS 23.038) if it has all of the
-//! text's characters, otherwise UCS-2. A character is never split between two segments.
+//! Counts the SMS segments that text needs. The encoding is GSM-7 (3GPP TS 23.038) if its alphabet contains all
+//! characters of the text, and UCS-2 otherwise. A character is never split between two segments.
 
 use entity::message::Channel;
 
@@ -20,8 +20,8 @@ const GSM7_BASIC: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆ�
 /// Characters that are encoded as an escape septet and a second septet.
 const GSM7_EXTENSION: &str = "\u{c}^{}\\[~]|€";
 
-/// The encoding and the number of segments of a text on this channel; channels other than SMS have one
-/// segment.
+/// Returns the encoding and the number of segments of text on this channel. Channels other than SMS have no encoding
+/// and one segment.
 pub fn of(channel: Channel, text: &str) -> (Option<SmsEncoding>, i32) {
     if channel != Channel::Sms {
         return (None, 1);
@@ -30,7 +30,7 @@ pub fn of(channel: Channel, text: &str) -> (Option<SmsEncoding>, i32) {
     (Some(encoding), segments)
 }
 
-/// The encoding and the number of segments, at least one.
+/// Returns the encoding and the number of segments, which is at least one.
 pub fn count(text: &str) -> (SmsEncoding, i32) {
     let gsm7: Option<Vec<usize>> = text.chars().map(septets).collect();
     if let Some(units) = gsm7 {
@@ -50,7 +50,8 @@ fn septets(character: char) -> Option<usize> {
     }
 }
 
-/// The number of segments for characters of these widths: one segment of `single` units, or several of `multi` units.
+/// Returns the number of segments for characters of these widths in units. A single segment has `single` units. If
+/// there are several segments, each has `multi` units.
 fn parts(widths: &[usize], single: usize, multi: usize) -> i32 {
     if widths.iter().sum::<usize>() <= single {
         return 1;
@@ -81,7 +82,7 @@ mod tests {
             (e("a", 307), (Gsm7, 3)),
             (e("€", 80), (Gsm7, 1)),
             (e("€", 81), (Gsm7, 2)),
-            // An escape and its septet stay together: 152 + 2 does not fit in 153.
+            // The escape septet and the septet after it stay together, so 152 + 2 septets do not fit in 153.
             (format!("{}€{}", e("a", 152), e("a", 152)), (Gsm7, 3)),
             (e("é", 160), (Gsm7, 1)),
             (e("`", 70), (Ucs2, 1)),
@@ -91,7 +92,7 @@ mod tests {
             (e("ж", 135), (Ucs2, 3)),
             (e("😀", 35), (Ucs2, 1)),
             (e("😀", 36), (Ucs2, 2)),
-            // A surrogate pair stays together: 33 pairs make 66 of 67 units.
+            // A surrogate pair stays together, so 33 pairs use 66 of the 67 units in a segment.
             (e("😀", 67), (Ucs2, 3)),
             (format!("{}’", e("a", 69)), (Ucs2, 1)),
         ] {

@@ -1,4 +1,4 @@
-//! The reasons for which a message is not accepted, each with its error message and the argument at fault.
+//! The reasons why a message is not accepted, each with its error message and the argument at fault.
 
 use entity::message::Channel;
 
@@ -12,7 +12,7 @@ entity::api_enum! {
     /// Reasons why a message is refused. If several apply, the first in the order of these values is returned.
     /// Nothing is charged.
     pub enum SendRefusal as "SendMessageErrorCode" {
-        /// The recipient is not valid for the channel, or the input sets both contactId and to, or neither.
+        /// The recipient is not valid for the channel, or not exactly one of the fields to and contactId is set.
         InvalidRecipient,
         /// The text is missing; the text, subject or HTML is too long or not allowed for the channel; or content is
         /// set together with a templateId.
@@ -75,8 +75,8 @@ entity::api_enum! {
 }
 
 impl SendRefusal {
-    /// Human-readable explanation of the refusal and how to resolve it. The check of an input replaces it with a more
-    /// exact message.
+    /// Returns a human-readable explanation of the refusal and how to resolve it. The check of an input replaces this
+    /// explanation with a more exact message.
     pub fn message(self, channel: Option<Channel>) -> &'static str {
         match self {
             Self::IdempotencyConflict => {
@@ -146,7 +146,7 @@ impl SendRefusal {
         }
     }
 
-    /// The argument at fault, for a message to a contact or to an address.
+    /// Returns the argument at fault, for a message to a contact or to an address.
     pub fn field(self, is_to_contact: bool) -> &'static [&'static str] {
         match self {
             Self::ContactNotFound | Self::ContactUnreachable => &["input", "contactId"],

@@ -1,4 +1,4 @@
-//! Cache of the senders of accounts that sent recently, so that a send needs no query for them.
+//! Caches the senders of accounts that have recently sent messages. So most sends need no query for the senders.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -37,7 +37,7 @@ impl Default for Senders {
 }
 
 impl Senders {
-    /// The senders of an account. If an id in `ids` is not cached, the senders are read again.
+    /// Returns the senders of an account. If an id in `ids` is not cached, the senders are read again.
     pub async fn of_account(
         &self,
         db: &Readers,
@@ -49,12 +49,12 @@ impl Senders {
         if ids.iter().all(is_cached) { Ok(cached) } else { read(db, account_id).await }
     }
 
-    /// Removes the senders of an account after a change to one of them.
+    /// Removes the senders of an account from the cache after a change to one of them.
     pub fn forget(&self, account_id: Uuid) {
         self.0.forget(&account_id);
     }
 
-    /// Removes the senders of all accounts.
+    /// Removes the senders of all accounts from the cache.
     pub fn forget_all(&self) {
         self.0.forget_all();
     }

@@ -1,6 +1,6 @@
-//! Adds, changes and removes addresses of a contact. A contact has 1 to 20 addresses in normal form and one primary
-//! address on each channel that it has addresses for; an address belongs to one contact of the account. Every change
-//! locks the contact first.
+//! Adds, changes and removes addresses of a contact. A contact has 1 to 20 normalized addresses. On each channel for
+//! which the contact has addresses, one of them is the primary address. Within an account, an address belongs to only
+//! one contact. Every change locks the contact first.
 
 use super::store::addresses_in;
 use entity::{
@@ -90,7 +90,7 @@ pub struct NewAddress {
     pub label: Option<String>,
 }
 
-/// The fields to change: `None` keeps, `Some(None)` clears. The channel cannot be changed.
+/// The fields to change. `None` keeps the value, and `Some(None)` removes it. The channel cannot be changed.
 #[derive(Default)]
 pub struct AddressChange {
     pub address: Option<String>,
@@ -216,8 +216,8 @@ pub async fn update(
     Ok(changed)
 }
 
-/// Removes an address. If it was the primary one of its channel, the channel's oldest remaining address becomes
-/// primary.
+/// Removes an address. If the address was the primary address of its channel, the channel's oldest remaining address
+/// becomes primary.
 pub async fn remove(
     app: &App,
     account: &LiveAccountCaller,
@@ -249,8 +249,8 @@ fn entry(action: AuditAction, id: Uuid, contact: &contact::Model) -> Entry {
     Entry::of(action, id).made(Settings::from([("contactId", json!(contact.id))]))
 }
 
-/// The contact of an address, locked, with the address and the contact's other addresses. Tries again if a merge moved
-/// the address to another contact while this call was waiting for the lock.
+/// Locks the contact of an address, and returns the contact, the address, and the contact's other addresses. Tries
+/// again if a merge moved the address to another contact while this call was waiting for the lock.
 async fn lock_with_addresses(
     txn: &DatabaseTransaction,
     account_id: Uuid,
@@ -271,7 +271,7 @@ async fn lock_with_addresses(
     }
 }
 
-/// Clears the primary address of the channel before another one is set.
+/// Makes the current primary address of the channel an ordinary address, before another address becomes primary.
 async fn clear_primary(
     txn: &DatabaseTransaction,
     contact: &contact::Model,

@@ -2,8 +2,8 @@
 //! created in its own transaction, so an invalid row does not affect the others. A row with an existing address is
 //! refused, so an interrupted import can be repeated.
 //!
-//! The API has no such import because a file of 10,000 rows exceeds the size and the duration of a request. A separate
-//! endpoint would need its own limits, deadline and storage for unfinished imports.
+//! The API has no such import because a file of 10,000 rows exceeds the maximum size and duration of a request. A
+//! separate endpoint would need its own limits, deadline and storage for unfinished imports.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -41,8 +41,9 @@ use crate::{
 
 /// Maximum number of rows in a file.
 pub const ROWS_MAX: usize = 10_000;
-/// The columns of a file, in any order; missing columns are treated as empty. A cell holds one tag or address per line;
-/// an address may be followed by ` #` and a label. The first address of a channel is its primary one.
+/// The columns of a file, in any order; missing columns are treated as empty. A cell contains one tag or address per
+/// line; an address may be followed by ` #` and a label. The first address of a channel is the primary address of the
+/// channel.
 pub const COLUMNS: [&str; 9] = [
     "display_name",
     "locale",
@@ -73,7 +74,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// The row as a contact, or the reason why it is invalid.
+    /// Returns the row as a contact, or the reason why the row is invalid.
     fn contact(self) -> Result<NewContact, String> {
         let record = self.cells?;
         contact_of(&self.header.iter().zip(&record).collect())
@@ -156,7 +157,8 @@ pub async fn find_account(app: &App, id: Uuid) -> Result<Option<account::Model>,
     Ok(account::Entity::find_by_id(id).one(&app.db.read).await?)
 }
 
-/// Writes the audit log entry of an import. It comes before the rows because each row is committed separately.
+/// Writes the audit log entry for an import. The entry is written before the rows are imported, because each row is
+/// committed separately.
 pub async fn begin_import(
     app: &App,
     operator: &OperatorCaller,
@@ -204,7 +206,7 @@ async fn create(
     Ok(created)
 }
 
-/// A page of the account's contacts as CSV rows, newest first, and the cursor of the next page.
+/// Returns a page of the account's contacts as CSV rows, newest first, and the cursor of the next page.
 pub async fn export(
     app: &App,
     _operator: &OperatorCaller,
@@ -257,7 +259,7 @@ fn line_of(address: &contact_address::Model) -> String {
     }
 }
 
-/// Puts a quotation mark before text that a spreadsheet would execute as a formula.
+/// Puts an apostrophe before text that a spreadsheet would execute as a formula.
 fn escape_formula(text: &str) -> String {
     if is_formula(text) { format!("'{text}") } else { text.to_owned() }
 }

@@ -11,7 +11,7 @@ use crate::domain::{
     validate::{self, LOCALE_RULE, METADATA_RULE, NAME_RULE, TIME_ZONE_RULE},
 };
 
-/// The fields to change: `None` keeps, `Some(None)` clears.
+/// The fields to change. `None` keeps the value, and `Some(None)` removes it.
 #[derive(Default)]
 pub struct ContactChange {
     pub display_name: Option<Option<String>>,
@@ -31,7 +31,7 @@ pub(in crate::domain) struct CheckedDetails {
     pub metadata: Option<Option<String>>,
 }
 
-/// The invalid field of a [`ContactChange`]; each mutation has its own error code for it.
+/// The invalid field of a [`ContactChange`]. Each mutation has its own error codes for these fields.
 pub(in crate::domain) enum ContactField {
     DisplayName,
     Locale,
@@ -71,7 +71,7 @@ impl ContactChange {
     }
 }
 
-/// Applies `check` to a field that is set; a kept or cleared field is always valid.
+/// Applies `check` to a field that is set. A field that is kept or removed is always valid.
 fn patch<T>(
     field: Option<Option<T>>,
     check: impl Fn(T) -> Option<String>,

@@ -1,13 +1,14 @@
-//! Deletes a contact and erases its personal data from the account's messages: those sent to the contact and those
-//! sent to one of its addresses. A message loses its recipient, subject, text, HTML, contact, the carrier's error
-//! text (it may name the recipient) and the hash of its input (the recipient could be guessed from it). It keeps its
-//! cost, status, country and idempotency key, so totals stay correct and a repeated send is a conflict, not a second
-//! message. `metadata`, idempotency keys and opt-outs are kept.
+//! Deletes a contact and erases its personal data from the account's messages: those sent to the contact and those sent
+//! to one of its addresses. The recipient, subject, text, HTML and contact of such a message are erased. The carrier's
+//! error text is erased because it may name the recipient, and the hash of the input is erased because the recipient
+//! could be guessed from it. The message keeps its cost, status, country and idempotency key. So totals stay correct,
+//! and a repeated send is refused as a conflict instead of creating a second message. `metadata` and opt-outs are kept.
 //!
 //! A message that is waiting for delivery blocks the erasure (`CONTACT_IN_USE`). Otherwise the contact is marked under
-//! the team's lock; from then on it accepts no messages and cannot be changed or merged. The messages are erased next,
-//! in small batches, and the contact is deleted last, under the team's lock. An interrupted erasure can be repeated. On
-//! `SQLite` the worker then truncates the write-ahead log, which still contains the old rows.
+//! the team's lock. From then on, messages to the contact are refused, and the contact cannot be changed or merged. The
+//! messages are erased next, in small batches, and the contact is deleted last, under the team's lock. An interrupted
+//! erasure can be repeated. On `SQLite` the worker then truncates the write-ahead log, which still contains the old
+//! rows.
 
 use entity::{
     api_key::Environment,
@@ -72,14 +73,14 @@ pub async fn delete(
 
     let (contact, addresses) = mark(app, account, id).await?;
     let selects = messages_of(&contact, &addresses);
-    // Checked again: a message may have been accepted before the contact was marked.
+    // This is checked again, because a message may have been accepted before the contact was marked.
     if let Err(refusal) = check_none_waiting(&read, &selects).await {
         if contact.busy_with.is_none() {
             unmark(app, account, &contact).await?;
         }
         return Err(refusal);
     }
-    // Most messages are erased without the team's lock, so that it is held only briefly below.
+    // Most messages are erased without the team's lock, so that the lock is held only briefly below.
     let mut messages = 0;
     for select in &selects {
         loop {
@@ -119,7 +120,7 @@ pub async fn delete(
     Ok(Erased { contact_id: contact.id, messages })
 }
 
-/// Marks the contact as being deleted, and returns it as it was before, with its addresses.
+/// Marks the contact as being deleted. Returns the contact as it was before, with its addresses.
 async fn mark(
     app: &App,
     account: &LiveAccountCaller,
@@ -143,7 +144,7 @@ async fn unmark(
     Ok(txn.commit().await?)
 }
 
-/// The contact, locked, with its addresses. Refused while the contact is being merged.
+/// Locks the contact, and returns it with its addresses. Refuses the deletion while the contact is being merged.
 async fn lock_contact(
     txn: &DatabaseTransaction,
     account: &LiveAccountCaller,
@@ -159,7 +160,8 @@ async fn lock_contact(
     Ok((contact, addresses))
 }
 
-/// Queries for the messages sent to a contact, and to each of its addresses. Each query uses an index.
+/// Returns a query for the messages that were sent to a contact, and a query for each of the contact's addresses. Each
+/// query uses an index.
 fn messages_of(
     contact: &contact::Model,
     addresses: &[contact_address::Model],
@@ -198,7 +200,7 @@ async fn check_none_waiting<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Erases the personal data of these messages, except those that are waiting for delivery. Returns the number of
+/// Erases the personal data of these messages, except those that are waiting for delivery. Returns the number of erased
 /// messages.
 async fn blank<C: ConnectionTrait>(
     db: &C,
@@ -215,7 +217,7 @@ async fn blank<C: ConnectionTrait>(
         html: Set(None),
         contact_id: Set(None),
         error_message: Set(None),
-        // Matches no input, so a repeated send is always a conflict.
+        // An empty hash matches no input, so a repeated send is always refused as a conflict.
         input_hash: Set(Vec::new()),
         ..Default::default()
     };

@@ -38,7 +38,7 @@ pub struct ContactFilter {
     pub channel: Option<Vec<Channel>>,
 }
 
-/// One page of the caller's contacts, newest first.
+/// Returns one page of the caller's contacts, newest first.
 pub async fn list(
     app: &App,
     caller: &AccountCaller,
@@ -48,7 +48,7 @@ pub async fn list(
     list_of(app, caller.into(), filter, page).await
 }
 
-/// One page of the account's contacts, newest first.
+/// Returns one page of the account's contacts, newest first.
 pub(in crate::domain) async fn list_of(
     app: &App,
     owner: AccountIds,
@@ -73,7 +73,7 @@ pub(in crate::domain) async fn list_of(
     list.page(&app.read_as(owner), keyset).await
 }
 
-/// The tags of the filter without duplicates.
+/// Returns the tags of the filter without duplicates.
 fn tags(filter: &ContactFilter) -> Result<Vec<&str>, Fault> {
     let tags = filter.tags.as_deref().unwrap_or_default();
     if tags.len() > TAGS_PER_CONTACT_MAX {
@@ -88,12 +88,12 @@ fn tags(filter: &ContactFilter) -> Result<Vec<&str>, Fault> {
     Ok(distinct)
 }
 
-/// Whether the tag is valid; an invalid one matches no contact.
+/// Returns whether the tag is valid. An invalid tag matches no contact.
 fn may_be_tag(tag: &str) -> bool {
     is_within(tag, LABEL_CHARS_MAX) && may_be_stored(tag)
 }
 
-/// The contacts of an account that have a tag, in the order of the index on tags.
+/// Selects the contacts of an account that have a tag, in the order of the index on tags.
 fn tagged(account_id: Uuid, tag: &str) -> Select<contact::Entity> {
     let mut rows = contact::Entity::owned_by(account_id);
     let (account, contact) = (contact_tag::Column::AccountId, contact_tag::Column::ContactId);
@@ -111,8 +111,9 @@ fn tagged(account_id: Uuid, tag: &str) -> Select<contact::Entity> {
         .filter(contact_tag::Column::Tag.eq(tag))
 }
 
-/// The remaining conditions of the filter, with these tags. The subqueries have an OFFSET, so that PostgreSQL evaluates
-/// them per contact and does not turn them into a join over all rows of the account.
+/// Returns the remaining conditions of the filter and the condition that the contact has these tags. The subqueries
+/// have an OFFSET. Otherwise PostgreSQL would not evaluate them for each contact, but turn them into a join over all
+/// rows of the account.
 fn condition(
     backend: DbBackend,
     account_id: Uuid,
@@ -133,7 +134,7 @@ fn condition(
         if !may_be_tag(tag) {
             return Ok(Condition::all().add(Expr::cust("1 = 0")));
         }
-        // This subquery uses the primary key of the tags.
+        // This subquery uses the primary key of the table of tags.
         let also = Alias::new("also");
         let tagged = Query::select()
             .expr(Expr::value(1))
@@ -167,7 +168,7 @@ fn condition(
     Ok(all)
 }
 
-/// The caller's contacts with these ids.
+/// Returns the caller's contacts with these ids.
 pub async fn find_many(
     app: &App,
     caller: &AccountCaller,
@@ -180,7 +181,8 @@ pub async fn find_many(
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
 }
 
-/// The addresses of each of these contacts: by channel, the primary one first, then the oldest first.
+/// Returns the addresses of each of these contacts, ordered by channel. On each channel, the primary address is first,
+/// followed by the others, oldest first.
 pub async fn addresses_of(
     app: &App,
     owner: AccountIds,
@@ -199,7 +201,7 @@ pub async fn addresses_of(
     Ok(by_contact)
 }
 
-/// The primary addresses of each of these contacts by channel. Every contact has at least one.
+/// Returns the primary addresses of each of these contacts by channel. Every contact has at least one primary address.
 pub async fn primary_addresses_of(
     app: &App,
     owner: AccountIds,
@@ -224,7 +226,7 @@ pub async fn primary_addresses_of(
     Ok(by_contact)
 }
 
-/// The tags of each of these contacts, sorted.
+/// Returns the tags of each of these contacts, sorted.
 pub async fn tags_of(
     app: &App,
     owner: AccountIds,
@@ -241,14 +243,14 @@ pub async fn tags_of(
     for (contact_id, tag) in rows {
         by_contact.entry(contact_id).or_default().push(tag);
     }
-    // Not sorted by the database, because the order would depend on its collation.
+    // The database does not sort the tags, because the order would depend on its collation.
     for tags in by_contact.values_mut() {
         tags.sort_unstable();
     }
     Ok(by_contact)
 }
 
-/// The time zones of the contacts that have these addresses. Contacts without a time zone are left out.
+/// Returns the time zones of the contacts that have these addresses. Contacts without a time zone are left out.
 pub(in crate::domain) async fn time_zones_of<C: ConnectionTrait>(
     db: &C,
     keys: impl Iterator<Item = (Uuid, Channel, String)>,
@@ -260,7 +262,8 @@ pub(in crate::domain) async fn time_zones_of<C: ConnectionTrait>(
     let accounts: BTreeSet<Uuid> = keys.iter().map(|(account, ..)| *account).collect();
     let channels: BTreeSet<Channel> = keys.iter().map(|(_, channel, _)| *channel).collect();
     let addresses: BTreeSet<&str> = keys.iter().map(|(.., address)| address.as_str()).collect();
-    // This may also find an address of another account in the list; the result is keyed by account.
+    // For one account, this may also find an address that was requested only for another account. This does no harm,
+    // because the result is keyed by account.
     let addresses = contact_address::Entity::find()
         .filter(contact_address::Column::AccountId.is_in(accounts))
         .filter(contact_address::Column::Channel.is_in(channels))

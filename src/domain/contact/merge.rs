@@ -53,11 +53,11 @@ struct ContactPair {
     tags: BTreeSet<String>,
 }
 
-/// Moves the addresses, tags and messages of one contact to another and deletes it. The other contact keeps its own
-/// fields and primary addresses. The messages are moved first, in batches, because their number is unlimited. The first
-/// batch marks both contacts, so that nothing else changes them until the merge is complete. The rest is done under the
-/// team's lock, under which no message is accepted, so no message keeps a reference to the deleted contact. An
-/// interrupted merge can be repeated.
+/// Moves the addresses, tags and messages of one contact to another contact, and then deletes the first contact. The
+/// other contact keeps its own fields and primary addresses. The messages are moved first, in batches, because their
+/// number is unlimited. The first batch marks both contacts, so that nothing else changes them until the merge is
+/// complete. The rest is done under the team's lock. No message is accepted under this lock, so no message keeps a
+/// reference to the deleted contact. An interrupted merge can be repeated.
 pub async fn merge(
     app: &App,
     account: &LiveAccountCaller,
@@ -108,7 +108,7 @@ pub async fn merge(
         .filter(of_merged)
         .exec(&txn)
         .await?;
-    // Messages that were accepted after the last batch.
+    // These messages were accepted after the last batch.
     let messages = messages_of(merged.account_id, Some(merged.id));
     let messages = messages.select_only().column(message::Column::Id);
     let messages: Vec<Uuid> = messages.into_tuple().all(&txn).await?;
@@ -163,7 +163,8 @@ async fn lock_pair(
     Ok(ContactPair { kept, merged, kept_addresses, moved_addresses, tags })
 }
 
-/// The existing contacts with these ids, locked in id order, so that two merges cannot deadlock.
+/// Locks the existing contacts with these ids, and returns them. They are locked in the order of their ids, so that two
+/// merges cannot deadlock.
 async fn lock_all(
     txn: &DatabaseTransaction,
     account: &LiveAccountCaller,
@@ -176,14 +177,14 @@ async fn lock_all(
     Ok(contacts.all(txn).await?)
 }
 
-/// The messages sent to a contact. The query uses the index `message_of_contact`.
+/// Selects the messages sent to a contact. The query uses the index `message_of_contact`.
 fn messages_of(account_id: Uuid, contact_id: Option<Uuid>) -> Select<message::Entity> {
     message::Entity::find()
         .filter(message::Column::AccountId.eq(account_id))
         .filter(message::Column::ContactId.eq(contact_id.unwrap_or_default()))
 }
 
-/// Moves these messages from one contact to the other, unless another call moved them already.
+/// Moves these messages from one contact to another, unless another call moved them already.
 async fn move_messages(
     txn: &DatabaseTransaction,
     messages: &[Uuid],

@@ -1,6 +1,7 @@
-//! Contacts: the people to whom an account sends messages. Any LIVE key of the account creates and changes them; both
-//! environments use the same contacts, and no other account sees them. Every change of an existing contact locks
-//! it first, so that the limits on addresses and tags hold.
+//! Contacts: the people to whom an account sends messages. Any LIVE key of an account can create and change the
+//! account's contacts. Both environments use the same contacts, and no other account sees them. Every change to an
+//! existing contact locks the contact first. Without the lock, simultaneous changes could exceed the limits on
+//! addresses and tags.
 
 use self::store::{lock, refuse_if_busy, search_text, write};
 use crate::domain::channel::send_refusal::CONTACT_NOT_FOUND;
@@ -119,7 +120,7 @@ impl From<ContactField> for UpdateContactRefusal {
     }
 }
 
-/// Creates a contact with its addresses. The first address of each channel becomes its primary one.
+/// Creates a contact with its addresses. The first address of each channel becomes the primary address of the channel.
 pub async fn create(
     app: &App,
     account: &LiveAccountCaller,
@@ -209,7 +210,7 @@ pub(super) async fn insert(
     contact::Entity::insert(contact.clone().into_active_model())
         .exec_without_returning(txn)
         .await?;
-    // Inserted in a fixed order, so that two calls with the same addresses cannot deadlock.
+    // The addresses are inserted in a fixed order, so that two calls with the same addresses cannot deadlock.
     addresses.sort_by(|a, b| (a.channel, &a.address).cmp(&(b.channel, &b.address)));
     let addresses = addresses.into_iter().map(IntoActiveModel::into_active_model);
     let inserted =

@@ -38,7 +38,7 @@ pub(super) async fn set_busy(
     Ok(())
 }
 
-/// The account's contact, locked until the transaction ends.
+/// Locks the account's contact until the transaction ends, and returns it.
 pub(super) async fn lock(
     txn: &DatabaseTransaction,
     account_id: Uuid,
@@ -49,7 +49,7 @@ pub(super) async fn lock(
     Ok(contact.lock_exclusive().one(txn).await?)
 }
 
-/// Writes those columns of a locked contact that are set, and updates its search text and time of change.
+/// Writes those columns of a locked contact that are set, and updates the contact's search text and time of change.
 pub(super) async fn write(
     app: &App,
     txn: &DatabaseTransaction,
@@ -84,7 +84,7 @@ pub(super) fn search_text(
     lines.join("\n")
 }
 
-/// The addresses of a contact, oldest first.
+/// Returns the addresses of a contact, oldest first.
 pub(in crate::domain) async fn addresses_in(
     txn: &DatabaseTransaction,
     contact: &contact::Model,

@@ -1,4 +1,5 @@
-//! The tags of contacts: short labels that the account assigns and filters by. A contact has each tag once.
+//! The tags of contacts: short labels that the account assigns and filters by. A contact cannot have the same tag
+//! twice.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +20,7 @@ pub const TAGS_PER_CONTACT_MAX: usize = 50;
 pub(in crate::domain) const TAGS_RULE: &str =
     "A contact must have at most 50 tags, each with 1 to 64 characters and no control characters.";
 
-/// The trimmed, distinct tags; `None` if one of them is invalid or there are too many.
+/// Returns the trimmed tags without duplicates; `None` if a tag is invalid or there are too many.
 pub(in crate::domain) fn checked(tags: &[String]) -> Option<BTreeSet<String>> {
     let mut distinct = BTreeSet::new();
     for tag in tags {

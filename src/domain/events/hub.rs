@@ -1,5 +1,5 @@
-//! Collects committed changes and publishes them to the listeners of this process, by team. Changes for other
-//! processes are queued here; `postgres` sends them.
+//! Collects committed changes by team, and publishes them to the listeners in this process. Changes for other processes
+//! are queued here. The module `postgres` sends them.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -25,14 +25,15 @@ use crate::{
 
 /// How long changes are collected before they are published.
 pub(super) const COLLECT_DELAY: Duration = Duration::from_millis(50);
-/// Maximum number of events by which a slow listener may lag behind; above that it gets [`Event::Lagged`].
+/// Maximum number of events by which a slow listener may lag behind. A listener that lags further behind gets
+/// [`Event::Lagged`].
 const LAG_MAX: usize = 64;
-/// Maximum number of changes in one team that are pending for other processes; above that, these processes get
+/// Maximum number of changes in one team that are pending for other processes; if there are more, these processes get
 /// [`Event::Lagged`].
 pub(super) const PENDING_MAX: usize = 10_000;
 
-/// Maximum number of concurrent reads by all listeners, so that connections are left for requests. A team has half of
-/// these reads, which is one.
+/// Maximum number of concurrent reads by all listeners. It is low, so that enough connections are left for requests.
+/// One team may use half of these reads, which is one.
 const READS_MAX: usize = 2;
 
 /// A change that was committed.
@@ -45,12 +46,12 @@ pub struct Change {
 }
 
 impl Change {
-    /// The money, the settings or the status of an account changed.
+    /// Creates the change to the money, the settings or the status of an account.
     pub fn of_account(account: &account::Model) -> Self {
         Self { team_id: account.team_id, account_id: Some(account.id), message_id: None }
     }
 
-    /// A message changed, and perhaps its account's money.
+    /// Creates the change to a message, and perhaps to its account's money.
     pub fn of_message(message: &message::Model) -> Self {
         Self {
             team_id: message.team_id,
@@ -67,9 +68,9 @@ pub type Changed = BTreeMap<Uuid, BTreeSet<Uuid>>;
 #[derive(Debug)]
 pub struct ReceivedEvent {
     pub event: Event,
-    /// The time by the app's clock.
+    /// The time of publication by the app's clock.
     pub at: DateTime<Utc>,
-    /// The same moment as [`Self::at`]: a read that began then or later includes the change.
+    /// The same moment as [`Self::at`], as an `Instant`. A read that began at this moment or later includes the change.
     pub since: Instant,
 }
 
@@ -85,7 +86,7 @@ pub enum Event {
 
 /// The listeners of this process, and the changes to publish.
 pub struct Events {
-    /// The id of this process, to recognize its own notifications.
+    /// The id of this process, by which it recognizes its own notifications.
     pub(super) process: Uuid,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) state: Mutex<State>,
@@ -101,7 +102,7 @@ pub struct Events {
 
 #[derive(Default)]
 pub(super) struct State {
-    /// The teams that are listened to in this process.
+    /// The teams that have listeners in this process.
     pub(super) local: HashMap<Uuid, broadcast::Sender<Arc<ReceivedEvent>>>,
     /// Whether changes are sent to other processes, which may listen to any team.
     pub(super) notifies_others: bool,
@@ -114,10 +115,10 @@ pub(super) struct State {
 /// Changed accounts and messages; `None` if there are too many to list.
 pub(super) type Pending = Option<BTreeSet<(Uuid, Option<Uuid>)>>;
 
-/// A listener's turn to process one event. The turn ends when this is dropped.
+/// A listener's turn to process one event. The turn ends when this value is dropped.
 pub type Turn = Slot;
 
-/// Maximum number of events of one team that are processed concurrently: half of the processors.
+/// Returns the maximum number of events of one team that are processed concurrently: half of the number of processors.
 pub fn turns_of_team() -> usize {
     available_parallelism().map_or(1, |processors| (processors.get() / 2).max(1))
 }
@@ -138,12 +139,12 @@ impl Listener {
             Err(broadcast::error::RecvError::Lagged(_)) => {
                 Arc::new(ReceivedEvent::now(Event::Lagged, &*self.clock))
             }
-            // The sender is dropped when the server stops.
+            // The channel is closed only when the server stops.
             Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
         }
     }
 
-    /// Waits for a turn of the team. A listener with many events lets others run after each one.
+    /// Waits for a turn of the team. A listener with many events lets other listeners run after each event.
     pub async fn turn(&self) -> Turn {
         yield_now().await;
         self.turns.acquire_for_team(self.team_id).await
@@ -157,7 +158,7 @@ impl ReceivedEvent {
 }
 
 impl Events {
-    /// `process` is a unique id of this process.
+    /// Creates the hub. `process` is a unique id of this process.
     pub fn new(process: Uuid, clock: Arc<dyn Clock>) -> Self {
         Self {
             process,
@@ -170,7 +171,7 @@ impl Events {
         }
     }
 
-    /// Listens to a team from now on.
+    /// Starts to listen to a team.
     pub fn listen(&self, team_id: Uuid) -> Listener {
         let mut state = self.state();
         let sender = state.local.entry(team_id).or_insert_with(|| broadcast::Sender::new(LAG_MAX));
@@ -191,8 +192,8 @@ impl Events {
     pub fn publish(&self, changes: impl IntoIterator<Item = Change>) {
         let mut state = self.state();
         for Change { team_id, account_id, message_id } in changes {
-            // Collected only for listeners that exist now: later ones must not receive changes from before they began
-            // to listen.
+            // A change is collected only if the team has listeners now. Later listeners must not receive changes from
+            // before they began to listen.
             if state.has_listeners(team_id) {
                 let collected = state.collected.entry(team_id).or_default();
                 if let Some(account_id) = account_id {
@@ -210,7 +211,7 @@ impl Events {
     /// Publishes an event to the team's listeners in this process.
     pub(super) fn publish_locally(&self, team_id: Uuid, event: Event) {
         let sender = self.state().local.get(&team_id).cloned();
-        // The lock, which every commit takes, is released first: waking thousands of listeners takes time.
+        // The lock is released first, because every commit takes it and waking thousands of listeners takes time.
         if let Some(sender) = sender {
             let _ = sender.send(Arc::new(ReceivedEvent::now(event, &*self.clock)));
         }
@@ -223,7 +224,7 @@ impl Events {
         }
     }
 
-    /// The teams with listeners in this process.
+    /// Returns the teams with listeners in this process.
     pub(super) fn teams(&self) -> Vec<Uuid> {
         let mut state = self.state();
         state.local.retain(|_, sender| sender.receiver_count() > 0);

@@ -1,13 +1,13 @@
 //! Events about committed changes, for subscriptions on all processes.
 //!
-//! A change is [published](Events::publish) after its commit. Changes are collected for a moment and then sent
-//! to the listeners of their team: directly within the process, and by `NOTIFY` to other processes on the same
-//! `PostgreSQL` (`postgres`).
+//! A change is [published](Events::publish) after its commit. Changes are collected for a moment and then sent to the
+//! listeners of their team. Listeners in the same process receive them directly. Other processes that use the same
+//! `PostgreSQL` receive them by `NOTIFY` (`postgres`).
 //!
-//! An event has the ids of the changed rows, never their data: the listener reads the rows with its own permissions.
-//! Every two seconds the teams with listeners are polled for changes to money and settings that were not
-//! published, such as those of the command line. A message's change can be lost if `NOTIFY` fails; the next change of
-//! that message is published again.
+//! An event contains the ids of the changed rows, never their data: the listener reads the rows with its own
+//! permissions. Every two seconds the teams with listeners are polled for changes to money and settings that were not
+//! published, such as changes made on the command line. A change to a message can be lost if `NOTIFY` fails. The next
+//! change to the message is published normally.
 
 use sea_orm::DbBackend;
 

@@ -14,7 +14,7 @@ use crate::{app::App, db::has_id, domain::Fault};
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// When a team and its accounts last changed.
+/// When each team and its accounts last changed.
 type Polls = HashMap<Uuid, (DateTime<Utc>, Option<DateTime<Utc>>)>;
 
 pub async fn run(app: &App) {

@@ -1,6 +1,6 @@
-//! Events between processes on the same `PostgreSQL`, by `LISTEN` and `NOTIFY` on one channel. All changes are sent,
-//! because another process may have listeners of any team. Notifications have statements of their own, because a
-//! `NOTIFY` in the accept path's transaction would serialize all commits.
+//! Exchanges events between processes on the same `PostgreSQL`, by `LISTEN` and `NOTIFY` on one channel. All changes
+//! are sent, because another process may have listeners of any team. Notifications are sent by separate statements,
+//! because a `NOTIFY` in the accept path's transaction would serialize all commits.
 
 use std::{mem::take, time::Duration};
 
@@ -20,12 +20,12 @@ use crate::{
 };
 
 const CHANNEL: &str = "tollgate_changes";
-/// A notification must have less than 8,000 bytes; a change has the ids of an account and of a message, of 39 bytes
-/// each with quotes and comma.
+/// Maximum number of changes in a notification. A notification must have less than 8,000 bytes. A change contains the
+/// ids of an account and of a message. Each id takes 39 bytes, including its quotation marks and comma.
 const CHANGES_MAX: usize = 75;
-/// Timeout of a statement that sends notifications. It uses the same connections as changes to the data.
+/// Timeout of a statement that sends notifications. The statement uses the same connections as changes to the data.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(2);
-/// After this time without a notification, the connection is pinged: it may have been lost.
+/// After this time without a notification, the connection is pinged, because it may have been lost.
 const PING_AFTER: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -36,7 +36,7 @@ struct Notification {
     /// The process that sends the notification.
     from: Uuid,
     team: Uuid,
-    /// `None` if more changed than can be listed.
+    /// The changes; `None` if there are too many to list.
     changed: Option<Changed>,
 }
 
@@ -46,7 +46,7 @@ pub async fn run(app: &App) {
     tokio::join!(receive(app), publish_pending(app));
 }
 
-/// Sends pending changes to other processes, all of them in one statement, because each statement is a commit.
+/// Sends pending changes to other processes. All of them are sent in one statement, because each statement is a commit.
 async fn publish_pending(app: &App) {
     loop {
         app.events.pending_added.notified().await;
@@ -58,7 +58,7 @@ async fn publish_pending(app: &App) {
         let sent = timeout(PUBLISH_TIMEOUT, send(app, &notifications)).await;
         if let Err(fault) = sent.unwrap_or(Err(Unavailable::Silent.into())) {
             tracing::warn!(%fault, "Could not send changes to other processes; retrying");
-            // The next statement is small: it tells the other processes to read these teams again.
+            // The next statement is small. It only makes the other processes read these teams again.
             let lagged = notifications.into_iter().map(|note| (note.team, None));
             app.events.state().pending.extend(lagged);
             sleep(RETRY_DELAY).await;
@@ -77,7 +77,7 @@ impl State {
                 continue;
             };
             let changes: Vec<_> = changes.into_iter().collect();
-            // If no account changed, only the team's money did.
+            // If no account is listed, only the team's money changed.
             let only_team = changes.is_empty().then_some(&[][..]);
             for part in changes.chunks(CHANGES_MAX).chain(only_team) {
                 let mut changed = Changed::new();
@@ -95,7 +95,7 @@ impl State {
 async fn send(app: &App, notifications: &[Notification]) -> Result<(), Fault> {
     let text = |note| serde_json::to_string(note).expect("ids are plain JSON");
     let texts: Vec<String> = notifications.iter().map(text).collect();
-    // The commit need not wait for the disk: a notification is lost in a crash anyway.
+    // The commit need not wait for the disk, because a crash loses the notification in any case.
     let sql = "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, note) \
                FROM unnest($2::text[]) AS note";
     let notify =
@@ -122,7 +122,7 @@ async fn listen(app: &App) -> Result<(), Fault> {
     // A listener that reconnects by itself would hide that notifications were lost.
     listener.eager_reconnect(false);
     listener.listen(CHANNEL).await?;
-    // Notifications that were sent before are lost.
+    // Notifications that were sent before this moment are lost.
     app.events.publish_lagged();
     loop {
         let Ok(received) = timeout(PING_AFTER, listener.try_recv()).await else {
@@ -175,7 +175,8 @@ mod tests {
         }
     }
 
-    /// Takes the notifications. Each is serialized and parsed; `PostgreSQL` refuses one of 8,000 bytes.
+    /// Takes the notifications. Each notification is serialized and parsed, and must be smaller than 8,000 bytes,
+    /// because `PostgreSQL` refuses larger ones.
     fn taken(state: &mut State) -> Vec<Option<Changed>> {
         let parsed = |note: Notification| {
             let text = serde_json::to_string(&note).expect("plain JSON");

@@ -22,7 +22,8 @@ use crate::{
     domain::{Fault, billing, events::Change},
 };
 
-/// The last team that had a batch, and the last account of each team. Losing this only restarts the rotation.
+/// The last team that had a batch, and the last account of each team. If this value is lost, the rotation only
+/// restarts.
 #[derive(Debug, Default)]
 pub struct BacklogPosition {
     team: Option<Uuid>,
@@ -51,7 +52,7 @@ pub async fn step(app: &App, position: &mut BacklogPosition) -> Result<bool, Fau
         let last = quiet_hours::recheck_postponed(app, &txn, &account, after).await?;
         remaining.quiet_check_after = Set(last);
     } else {
-        // Another process has done the rest.
+        // Another process has already done the rest of the work.
         txn.rollback().await?;
         return Ok(true);
     }
@@ -67,7 +68,7 @@ pub async fn step(app: &App, position: &mut BacklogPosition) -> Result<bool, Fau
     Ok(true)
 }
 
-/// The team and the account whose turn it is.
+/// Returns the team and the account whose turn it is.
 async fn next_account(
     app: &App,
     position: &mut BacklogPosition,
@@ -92,7 +93,7 @@ async fn next_account(
     Ok(Some((team_id, account_id)))
 }
 
-/// The first account with remaining work, ordered by team and id.
+/// Selects the first account with remaining work, in the order of teams and ids.
 pub fn pending(filter: Option<SimpleExpr>) -> Selector<SelectGetableTuple<(Uuid, Uuid)>> {
     account::Entity::find()
         .select_only()

@@ -1,5 +1,5 @@
-//! The input of a send, before any check. It is in a module of its own because both the checks and the resolution use
-//! it.
+//! The input of a send, before any check. It has its own module, because both the checks and the resolution of contacts
+//! and templates use it.
 
 use entity::message::Channel;
 use serde_json::{Map, Value};
@@ -12,17 +12,17 @@ use crate::domain::channel::schedule::Schedule;
 pub struct NewMessage {
     /// The recipient; must not be set together with `contact_id`.
     pub to: Option<String>,
-    /// The nil UUID if the id was malformed, which is then treated like an unknown one.
+    /// The id of the contact; the nil UUID if the id was malformed. The nil UUID is treated like an unknown id.
     pub contact_id: Option<Uuid>,
     pub channel: Option<Channel>,
     /// The content; must not be set together with `template_id`.
     pub text: Option<String>,
     pub subject: Option<String>,
     pub html: Option<String>,
-    /// The nil UUID if the id was malformed.
+    /// The id of the template; the nil UUID if the id was malformed.
     pub template_id: Option<Uuid>,
     pub variables: Option<Map<String, Value>>,
-    /// `None` for the account's default sender; the nil UUID if the id was malformed.
+    /// The id of the sender. `None` means the account's default sender. The nil UUID is used if the id was malformed.
     pub sender_id: Option<Uuid>,
     pub metadata: Option<Map<String, Value>>,
     pub schedule: Schedule,

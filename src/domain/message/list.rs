@@ -29,7 +29,7 @@ pub struct MessageFilter {
     pub created_at: DateTimeRange,
 }
 
-/// One page of the caller's messages, newest first.
+/// Returns one page of the caller's messages, newest first.
 pub async fn list(
     app: &App,
     caller: &AccountCaller,
@@ -59,7 +59,7 @@ pub async fn list(
     Ok(frame.page(read(app, caller, select, reservation).await?))
 }
 
-/// The stored form of a recipient; `None` if no message can have this recipient.
+/// Returns the stored form of a recipient; `None` if no message can have this recipient.
 fn address_of(to: &str) -> Option<String> {
     let to = to.trim();
     if to.len() > RECIPIENT_BYTES_MAX || !may_be_stored(to) {
@@ -70,7 +70,7 @@ fn address_of(to: &str) -> Option<String> {
     Some(normalised.unwrap_or_else(|_| to.to_owned())).filter(|address| !address.is_empty())
 }
 
-/// The caller's messages with these ids.
+/// Returns the caller's messages with these ids.
 pub async fn find_many(
     app: &App,
     caller: &AccountCaller,
@@ -94,7 +94,7 @@ async fn read(
     reservation.collect(select.stream(&readers).await?, text_bytes).await
 }
 
-/// Size of a message's content and metadata, in bytes.
+/// Returns the size of a message's content and metadata, in bytes.
 pub fn text_bytes(row: &message::Model) -> usize {
     let more = [&row.subject, &row.html, &row.metadata].into_iter().flatten().map(String::len);
     row.text.len() + more.sum::<usize>()

@@ -2,8 +2,8 @@
 //! billing, which accepts or refuses them. A quote takes the same path without storing anything, so it agrees with a
 //! send, except for a hidden balance (see `billing::quote`).
 //!
-//! The stages of a message: `NewMessage` (input), `CheckedInput`, `PricedMessage`, and billing's `Verdict` with the
-//! row.
+//! A message is represented by these types in turn: `NewMessage` (the input), `CheckedInput`, `PricedMessage`, and
+//! billing's `Verdict`, which contains the row of an accepted message.
 
 use std::collections::HashMap;
 
@@ -54,7 +54,7 @@ pub use input::NewMessage;
 /// Maximum number of messages in one call.
 pub const MESSAGES_PER_CALL_MAX: usize = 100;
 
-/// The checked input of a message, except its destination and source.
+/// The checked input of a message, without its destination and source.
 struct CheckedInput {
     sender_id: Option<Uuid>,
     metadata: Option<String>,
@@ -77,9 +77,9 @@ pub struct Quote {
 /// The result of sending one message.
 #[derive(Debug)]
 pub enum Sent {
-    /// Charged and stored for delivery.
+    /// The message was charged and stored for delivery.
     Accepted(message::Model),
-    /// Accepted by an earlier call with the same idempotency key; this call charges nothing.
+    /// The message was accepted by an earlier call with the same idempotency key. This call charges nothing.
     Replayed(message::Model),
     Refused(Refusal<SendRefusal>),
 }
@@ -114,8 +114,8 @@ pub async fn send_many(
             "A call can send at most 100 messages. Send the others in another call.",
         ));
     }
-    // Verdicts stay in the order of the input, so invalid input has its verdict here and the others are filled in
-    // below.
+    // Verdicts stay in the order of the input. Messages with invalid input get their verdicts here, and the other
+    // verdicts are filled in below.
     let mut verdicts: Vec<Option<Verdict>> = Vec::with_capacity(messages.len());
     let mut priced = Vec::with_capacity(messages.len());
     let bytes = CallBytes::charged_to(app, caller);
@@ -138,7 +138,7 @@ pub async fn send_many(
 }
 
 /// Converts verdicts to results, reading the rows of replayed messages. If the call was charged for a message, a
-/// failure of this read does not fail the whole call, because the client must learn of the charge.
+/// failure of this read does not make the whole call fail, because the client must be informed about the charge.
 async fn with_replays(
     app: &App,
     caller: &AccountCaller,
@@ -160,22 +160,22 @@ async fn with_replays(
         Verdict::Replayed(id) => match found.get(&id) {
             Some(message) => Ok(Sent::Replayed(message.clone())),
             None if is_charged => Ok(Sent::Refused(replay_unavailable())),
-            // A TEST message that has just been deleted. A retry sends a new message.
+            // The message was a TEST message that has just been deleted. A retry sends a new message.
             None => Err(Unavailable::OutcomeUnknown.into()),
         },
     });
     results.collect()
 }
 
-/// The refusal for a replayed message that cannot be read, in a call that was charged for other messages.
+/// Returns the refusal for a replayed message that cannot be read, in a call that was charged for other messages.
 fn replay_unavailable() -> Refusal<SendRefusal> {
     let message = "The message was already accepted with this idempotencyKey, but it cannot be returned right now. \
                    It was not charged again. Send it again in a call of its own, with the same idempotencyKey.";
     Refusal { code: SendRefusal::Overloaded, message: message.into(), field: &[] }
 }
 
-/// Reads the replayed messages, outside the team's lock and within `reservation`: a small call may replay large
-/// messages.
+/// Reads the replayed messages outside the team's lock. The messages are read within `reservation`, because a small
+/// call may replay large messages.
 async fn read_replays(
     app: &App,
     caller: &AccountCaller,
@@ -198,7 +198,7 @@ async fn read_replays(
     Ok(found)
 }
 
-/// The cost of a send and whether it would be accepted. Stores and charges nothing.
+/// Returns the cost of a send and whether the message would be accepted. Stores and charges nothing.
 pub async fn quote(
     app: &App,
     caller: &AccountCaller,
@@ -253,8 +253,8 @@ async fn prepare(
             Err(Failure::Fault(fault)) => return Err(fault),
         }
     }
-    // Charged before waiting for the database, so that a call that exceeds the rate does not hold memory while it
-    // waits.
+    // The write rate is charged before waiting for the database. So a call that exceeds the rate does not use memory
+    // while it waits.
     bytes.charge()?;
     let named: Vec<Uuid> =
         checked.iter().flatten().filter_map(|message: &CheckedInput| message.sender_id).collect();
@@ -351,7 +351,7 @@ async fn price(
     Ok(Draft { recipient, contact_id, content, origin, segments, cost, simulated })
 }
 
-/// The money refusal that a TEST message to this recipient simulates.
+/// Returns the refusal for money reasons that a TEST message to this recipient simulates.
 fn simulated_refusal(recipient: &str) -> Option<SendRefusal> {
     match test_recipient(recipient)? {
         TestRecipient::CreditLimit => Some(SendRefusal::CreditLimitReached),
@@ -360,9 +360,9 @@ fn simulated_refusal(recipient: &str) -> Option<SendRefusal> {
     }
 }
 
-/// Hash of the input, which must be equal for a replay under the same idempotency key. It covers the input only, not
-/// the resolved contact, template or default sender. Fields that were added in later versions are hashed only if set,
-/// so that stored hashes stay valid.
+/// Returns the hash of the input. A call with the same idempotency key is a replay only if its hash is the same. The
+/// hash covers only the input, not the resolved contact, template or default sender. Fields that were added in later
+/// versions are hashed only if set, so that stored hashes stay valid.
 fn hash(
     destination: &Destination,
     source: &Source,

@@ -1,9 +1,10 @@
-//! Quiet hours: the part of the day in which an account's messages are not sent. It is measured in the recipient's
-//! local time: in the time zone of the contact with that address if known, or else in the time zone of the quiet hours.
-//! A message in quiet hours is postponed to their end, or to its `validUntil` if that is earlier; it is never dropped.
+//! Quiet hours: the part of the day in which an account's messages are not sent. Quiet hours are in the recipient's
+//! local time. The recipient's time zone is that of the contact with the recipient's address, if known. Otherwise the
+//! time zone that was set with the quiet hours is used. A message in quiet hours is postponed to their end, or to its
+//! `validUntil` if that is earlier; it is never dropped.
 //!
-//! They are applied when a message is claimed, not when it is accepted. So a send needs no extra query, and a change to
-//! the quiet hours or to a time zone's rules applies to all messages that are not sent yet.
+//! Quiet hours are applied when a message is claimed, not when it is accepted. So a send needs no extra query, and a
+//! change to the quiet hours or to a time zone's rules applies to all messages that are not sent yet.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -45,7 +46,7 @@ const SAME_TIME: &str =
     "The beginning and the end of the quiet hours must differ. Set null for no quiet hours.";
 const MINUTE: TimeDelta = TimeDelta::minutes(1);
 const DAY_MINUTES: i32 = 24 * 60;
-/// Maximum time until the end of quiet hours. If a clock change skips the end, it is one day later.
+/// Maximum time until the end of quiet hours. If a clock change skips the end, the quiet hours may end one day later.
 const END_AHEAD_MAX: TimeDelta = TimeDelta::days(3);
 
 entity::api_enum! {
@@ -74,14 +75,14 @@ pub struct QuietHours {
 }
 
 impl QuietHours {
-    /// The quiet hours of an account, if it has any.
+    /// Returns the quiet hours of an account, if it has any.
     pub fn of(account: &account::Model) -> Option<Self> {
         let zone = account.quiet_time_zone.as_deref()?;
         Some(Self {
             from_minute: account.quiet_from_minute?,
             to_minute: account.quiet_to_minute?,
             zone: TimeZone::named(zone).unwrap_or_else(|| {
-                // Not expected: IANA does not remove names.
+                // This is not expected, because IANA does not remove names.
                 tracing::warn!(zone, "The time zone of quiet hours is unknown; using UTC");
                 TimeZone::utc()
             }),
@@ -103,17 +104,17 @@ impl QuietHours {
         Ok(Self { from_minute, to_minute, zone })
     }
 
-    /// HH:MM in local time.
+    /// Returns the beginning of the quiet hours as HH:MM in local time.
     pub fn from(&self) -> String {
         hh_mm(self.from_minute)
     }
 
-    /// HH:MM in local time.
+    /// Returns the end of the quiet hours as HH:MM in local time.
     pub fn to(&self) -> String {
         hh_mm(self.to_minute)
     }
 
-    /// The IANA name.
+    /// Returns the IANA name of the time zone.
     pub fn time_zone(&self) -> &str {
         self.zone.name()
     }
@@ -133,7 +134,8 @@ impl QuietHours {
         }
     }
 
-    /// The end of the quiet hours if `at` is in them: the first minute that is not in them, even across clock changes.
+    /// Returns the end of the quiet hours if `at` is in quiet hours. The end is the first minute that is not in quiet
+    /// hours, even across clock changes.
     pub fn end(&self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
         if !self.contains(at) {
             return None;
@@ -141,7 +143,7 @@ impl QuietHours {
         let mut minute = at.duration_trunc(MINUTE).unwrap_or(at);
         let latest = minute + END_AHEAD_MAX;
         while minute < latest {
-            // Correct unless the clock changes before the end of the quiet hours.
+            // This end is correct unless the clock changes before it.
             let end = minute + MINUTE * self.minutes_left(minute);
             match self.next_change_of_clock(minute, end) {
                 Some(change) if self.contains(change) => minute = change,
@@ -152,13 +154,13 @@ impl QuietHours {
         Some(latest)
     }
 
-    /// Minutes of local time until the end of the quiet hours.
+    /// Returns the minutes of local time until the end of the quiet hours.
     fn minutes_left(&self, at: DateTime<Utc>) -> i32 {
         let left = (self.to_minute - self.minute_of_day_at(at)).rem_euclid(DAY_MINUTES);
         if left == 0 { DAY_MINUTES } else { left }
     }
 
-    /// The first minute after `from`, up to and including `to`, at which the zone's clock changes.
+    /// Returns the first minute after `from`, up to and including `to`, at which the zone's clock changes.
     fn next_change_of_clock(
         &self,
         from: DateTime<Utc>,
@@ -220,7 +222,7 @@ pub async fn set(
     Ok(changed)
 }
 
-/// The quiet hours in the audit log.
+/// Returns the quiet hours for the audit log.
 fn settings(account: &account::Model) -> Settings {
     let shown = QuietHours::of(account).map_or(
         Value::Null,
@@ -297,9 +299,9 @@ pub(in crate::domain) async fn postpone(
     Ok(others)
 }
 
-/// Checks one batch of postponed messages against the account's current quiet hours. `after` is the last message of
-/// the previous batch; returns the last message of this batch, or `None` if it is the final one. The caller holds the
-/// team's lock.
+/// Checks one batch of postponed messages against the account's current quiet hours. `after` is the last message of the
+/// previous batch. Returns the last message of this batch, or `None` if this batch is the final one. The caller holds
+/// the team's lock.
 pub(in crate::domain) async fn recheck_postponed(
     app: &App,
     txn: &DatabaseTransaction,
@@ -348,7 +350,7 @@ pub(in crate::domain) async fn recheck_postponed(
     Ok(last)
 }
 
-/// An account's postponed messages whose ids are greater than `after`, in id order. The query uses the index
+/// Selects an account's postponed messages whose ids are greater than `after`, in id order. The query uses the index
 /// `message_put_off`.
 pub fn postponed(account_id: Uuid, after: Uuid) -> Select<message::Entity> {
     message::Entity::find()
@@ -358,8 +360,8 @@ pub fn postponed(account_id: Uuid, after: Uuid) -> Select<message::Entity> {
         .order_by_asc(message::Column::Id)
 }
 
-/// For each message that is in quiet hours now, when the worker must look at it next: at the end of the quiet hours, or
-/// at its `validUntil` if that is earlier (it then expires).
+/// For each message that is in quiet hours now, returns when the worker must process the message next. This is the end
+/// of the quiet hours, or the message's `validUntil` if that is earlier. At its `validUntil` the message expires.
 async fn quiet_ends(
     txn: &DatabaseTransaction,
     quiet: &HashMap<Uuid, QuietHours>,
@@ -370,7 +372,7 @@ async fn quiet_ends(
         return Ok(HashMap::new());
     }
     let zones = contact::list::time_zones_of(txn, rows.iter().map(Candidate::address)).await?;
-    // Computed once for all messages with the same hours and time zone.
+    // Each end is computed once for all messages with the same hours and time zone.
     let mut known_ends: HashMap<QuietHours, Option<DateTime<Utc>>> = HashMap::new();
     let ends = rows.iter().filter_map(|row| {
         let mut hours = quiet.get(&row.account_id)?.clone();

@@ -1,7 +1,7 @@
-//! Resolves the recipient of a message (an address or a contact) and its content (given directly or by a template). The
-//! input is checked without the database; then the contacts and templates of all messages of a call are read at once. A
-//! message that cannot be resolved gets a refusal, which billing reports after checking the idempotency key: a replay
-//! succeeds even if its contact or template was deleted.
+//! Resolves the recipient of a message (an address or a contact) and its content (given directly or rendered from a
+//! template). The input is checked without the database; then the contacts and templates of all messages of a call are
+//! read at once. A message that cannot be resolved gets a refusal, which billing reports after checking the idempotency
+//! key: a replay succeeds even if its contact or template was deleted.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -44,7 +44,8 @@ const VARIABLES: &[&str] = &["input", "variables"];
 #[derive(Clone, Debug)]
 pub(in crate::domain) enum Destination {
     Address(Recipient),
-    /// The primary address of the channel, or of the first channel that fits.
+    /// The contact. The message is sent to the primary address of the channel, or of the first suitable channel if no
+    /// channel is given.
     Contact {
         id: Uuid,
         channel: Option<Channel>,
@@ -65,7 +66,7 @@ pub(in crate::domain) struct Resolved {
     pub content: Content,
 }
 
-/// The address or the contact of a message; exactly one must be set.
+/// Returns the address or the contact of a message. Exactly one of them must be set.
 pub(in crate::domain) fn destination(
     message: &NewMessage,
 ) -> Result<Destination, Failure<SendRefusal>> {
@@ -86,7 +87,8 @@ pub(in crate::domain) fn destination(
     }
 }
 
-/// The content or the template of a message; exactly one must be set. Content is checked here if the channel is known.
+/// Returns the content or the template of a message. Exactly one of them must be set. Content is checked here if the
+/// channel is known.
 pub(in crate::domain) fn source(
     message: &mut NewMessage,
     destination: &Destination,
@@ -130,7 +132,7 @@ pub(in crate::domain) fn source(
 pub(in crate::domain) type Resolution = Result<Resolved, Refusal<SendRefusal>>;
 
 /// Resolves messages in order. Messages to addresses with direct content need no query. All contacts are read by one
-/// query, and so are all templates. The size of rendered content is added to `bytes`, which is returned.
+/// query, and so are all templates. The size of rendered content is added to `bytes`, and the result is returned.
 pub(in crate::domain) async fn resolve(
     app: &App,
     caller: &AccountCaller,
@@ -246,7 +248,7 @@ impl References {
         };
         let content = match source {
             Source::Content(content) => {
-                // Checked again: the channel of a message to a contact may be known only now.
+                // The content is checked again, because the channel of a message to a contact may be known only now.
                 content.check(recipient.channel).map_err(content_refusal)?;
                 content
             }
@@ -278,8 +280,8 @@ fn find_rendering(renderings: &Renderings, id: Uuid) -> Result<&Rendering, Failu
     }
 }
 
-/// The primary address of a contact on the requested channel. Without one, the first channel on which the contact has
-/// an address and the template, if any, has a body.
+/// Returns the primary address of a contact on the requested channel. If no channel is requested, chooses the first
+/// channel on which the contact has an address and, if there is a template, the template has a body.
 fn choose_address(
     addresses: &BTreeMap<Channel, String>,
     channel: Option<Channel>,

@@ -1,6 +1,7 @@
-//! Deletes TEST messages at the end of their retention period, in any status; their idempotency keys can then be used
-//! again. TEST messages are free, so their number and size per account are limited. The account's row has the counts,
-//! which change under the team's lock together with the messages. The ledger never refers to a TEST message.
+//! Deletes TEST messages in any status at the end of their retention period. Their idempotency keys can then be used
+//! again. TEST messages are free, so their number and size per account are limited. The account's row contains their
+//! number and total size. Both values change under the team's lock, in the same transaction as the messages. The ledger
+//! never refers to a TEST message.
 
 use crate::domain::billing::test_storage::TestStored;
 use std::collections::BTreeMap;
@@ -23,8 +24,8 @@ use crate::{
 /// The retention period of a TEST message. It begins at the later of acceptance and `sendAt`, so that a scheduled
 /// message is delivered before it is deleted.
 pub const TEST_KEPT_FOR: TimeDelta = TimeDelta::days(7);
-/// Maximum number of messages in one read, and maximum size of the texts deleted in one transaction. A deletion delays
-/// sends of the team, and the database may overwrite the freed pages.
+/// Maximum number of messages in one read, and maximum size in bytes of the text deleted in one transaction. The size
+/// is limited because a deletion delays sends of the team, and the database may overwrite the freed pages.
 pub const DELETED_TOGETHER_MAX: usize = 500;
 const DELETED_BYTES_MAX: i64 = 8 * 1024 * 1024;
 
@@ -54,7 +55,7 @@ pub struct Deleted {
     pub position: Option<RetentionPosition>,
 }
 
-/// The TEST messages whose retention period has ended, oldest first, after this position.
+/// Selects the TEST messages whose retention period has ended, oldest first, after this position.
 pub fn ended(now: DateTime<Utc>, after: Option<RetentionPosition>) -> Select<message::Entity> {
     let kept_since = message::Entity::test_kept_since();
     let is_after = after.map(|RetentionPosition { kept_since: since, id }| {
@@ -81,7 +82,7 @@ fn select_ended() -> Select<message::Entity> {
 /// Deletes the next batch of TEST messages whose retention period has ended. A message that cannot be deleted does not
 /// block other messages or teams.
 pub async fn delete_ended(app: &App, after: Option<RetentionPosition>) -> Result<Deleted, Fault> {
-    // Read first, so that an idle server takes no write lock.
+    // The messages are read first, so that an idle server takes no write lock.
     let ended = ended(app.clock.now(), after).limit(DELETED_TOGETHER_MAX as u64);
     let found = ended.into_model::<Ended>().all(&app.db.read).await?;
     let is_full = found.len() == DELETED_TOGETHER_MAX;
@@ -99,7 +100,7 @@ pub async fn delete_ended(app: &App, after: Option<RetentionPosition>) -> Result
         while let Some(part) = remaining.pop() {
             match delete(app, team_id, part).await {
                 Ok(count) => deleted += count,
-                // Bisected, so that only the messages with an error remain.
+                // The part is bisected, so that only the messages with an error remain.
                 Err(fault) if part.len() > 1 && fault.is_about_a_row() => {
                     let (first, second) = part.split_at(part.len() / 2);
                     remaining.extend([second, first]);
@@ -173,8 +174,8 @@ async fn delete(app: &App, team_id: Uuid, messages: &[Ended]) -> Result<usize, F
     Ok(messages.len())
 }
 
-/// The account's count minus the deleted messages. If the stored count is too small, the messages are counted again:
-/// a process of an older version accepted some of them without counting them.
+/// Returns the account's count minus the deleted messages. If the stored count is too small, the messages are counted
+/// again. This happens if a process of an older version accepted some messages without counting them.
 fn reduced(column: account::Column, deleted: TestStored) -> SimpleExpr {
     use account::Column;
     let (by, counted) = match column {

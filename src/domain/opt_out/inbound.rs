@@ -1,5 +1,5 @@
-//! Inbound messages: the keywords by which recipients opt out and in again. Carriers pass received texts to
-//! this module.
+//! Inbound messages: the keywords by which recipients opt out and in again. Carriers pass received messages to this
+//! module.
 
 use entity::{message::Channel, opt_out::OptOutSource};
 use sea_orm::DatabaseTransaction;
@@ -41,7 +41,7 @@ pub struct StopWords {
 }
 
 impl StopWords {
-    /// The default keywords and additional ones, such as those of another language.
+    /// Returns the default keywords and additional keywords, such as those of another language.
     pub fn with(others: &[String]) -> Self {
         Self { others: others.iter().map(|word| word_of(word)).collect() }
     }
@@ -51,7 +51,7 @@ impl StopWords {
     }
 }
 
-/// A text that a carrier received from `from` on `channel`.
+/// A message that a carrier received from `from` on `channel`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InboundMessage {
@@ -87,7 +87,8 @@ pub async fn receive(
 }
 
 /// Processes an inbound message to an account. A STOP keyword opts its sender out of the account's messages on that
-/// channel. A START keyword opts it in again, whatever the source of the opt-out. The message itself is not stored.
+/// channel. A START keyword opts the sender in again, regardless of how the opt-out was created. The message itself is
+/// not stored.
 pub async fn record_inbound_message(
     app: &App,
     txn: &DatabaseTransaction,
@@ -97,7 +98,7 @@ pub async fn record_inbound_message(
 ) -> Result<InboundEffect, Fault> {
     let word = word_of(&message.text);
     let is_stop = stop_words.contains(&word);
-    // A START keyword must be exact, except for case and surrounding spaces, because it is a consent.
+    // A START keyword must be exact, except for case and surrounding spaces, because it expresses consent.
     let exact = message.text.trim().to_ascii_uppercase();
     if !is_stop && !is_start_word(&exact) {
         return Ok(InboundEffect::None);
@@ -116,16 +117,16 @@ pub async fn record_inbound_message(
     }
 }
 
-/// Whether a keyword opts in again.
+/// Returns whether a keyword opts in again.
 pub fn is_start_word(word: &str) -> bool {
     START_WORDS.contains(&word)
 }
 
-/// Normalizes a text for comparison with keywords: its letters and digits, in upper case and without accents.
-/// Full-width letters become plain ones; invisible characters, punctuation and spaces are removed. Empty if it is too
-/// long.
+/// Normalizes text for comparison with keywords. The result has only letters and digits, in upper case and without
+/// accents. Full-width letters become plain letters. Invisible characters, punctuation and spaces are removed. The
+/// result is empty if the text is too long.
 pub fn word_of(text: &str) -> String {
-    // Decomposed first, because full-width and styled letters have upper case only as plain letters.
+    // The text is decomposed first, because full-width and styled letters have upper case only as plain letters.
     let plain: String =
         text.nfkd().filter(|char| char.is_alphanumeric()).take(WORD_CHARS_MAX + 1).collect();
     if plain.chars().count() > WORD_CHARS_MAX {

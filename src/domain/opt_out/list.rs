@@ -1,4 +1,4 @@
-//! Reading opt-outs. A key sees only those of its own account.
+//! Reads opt-outs. A key sees only the opt-outs of its own account.
 
 use std::collections::HashSet;
 
@@ -26,12 +26,12 @@ use crate::{
 
 #[derive(Clone, Debug, Default)]
 pub struct OptOutFilter {
-    /// A part of the address, or an address in any form that a send accepts.
+    /// Part of the address, or an address in any form that a send accepts.
     pub search: Option<String>,
     pub channel: Option<Vec<Channel>>,
 }
 
-/// One page of the caller's opt-outs, newest first.
+/// Returns one page of the caller's opt-outs, newest first.
 pub async fn list(
     app: &App,
     caller: &AccountCaller,
@@ -58,7 +58,7 @@ pub async fn list(
     list.page(&app.read_as(caller), keyset).await
 }
 
-/// Which of these addresses are opted out of the account's messages.
+/// Returns those of these addresses that have opted out of the account's messages.
 pub async fn opted_out_of(
     app: &App,
     owner: AccountIds,

@@ -1,7 +1,7 @@
-//! Opt-outs: addresses that an account must not send to on a channel. They apply to both environments, and are
-//! stored and compared by [`recipient::identity`], so that another spelling of the address is refused too. A send to
-//! an opted-out address is refused before anything is charged (`billing::batch`), from the commit of the opt-out on:
-//! the accept path reads it under the team's lock.
+//! Opt-outs: addresses to which an account must not send messages on a channel. Opt-outs apply to both environments.
+//! They are stored and compared by [`recipient::identity`], so that another spelling of the address is refused too.
+//! Once an opt-out is committed, every send to the address is refused before anything is charged (`billing::batch`),
+//! because opt-outs are read under the team's lock.
 
 use std::collections::BTreeMap;
 
@@ -65,7 +65,7 @@ pub struct NewOptOut {
 /// The result of one opt-out of an import.
 pub type Imported = Result<opt_out::Model, Refusal<AddOptOutRefusal>>;
 
-/// Adds an opt-out. An existing one is not changed.
+/// Adds an opt-out. An existing opt-out is not changed.
 pub async fn add(
     app: &App,
     account: &LiveAccountCaller,
@@ -149,7 +149,7 @@ fn check(
     Ok(row(app, owner, &recipient, source, reason))
 }
 
-/// The row of a new opt-out; nothing is stored.
+/// Creates the row of a new opt-out without storing it.
 pub(super) fn row(
     app: &App,
     owner: AccountIds,
@@ -174,14 +174,15 @@ pub(super) async fn insert(
     txn: &DatabaseTransaction,
     rows: Vec<opt_out::Model>,
 ) -> Result<Vec<opt_out::Model>, Fault> {
-    // Without duplicates and in a fixed order, so that concurrent imports of the same addresses cannot deadlock.
+    // The rows are inserted without duplicates and in a fixed order, so that concurrent imports of the same addresses
+    // cannot deadlock.
     let mut stored: BTreeMap<_, _> = BTreeMap::new();
     for row in &rows {
         stored.entry(key(row)).or_insert_with(|| row.clone());
     }
     if !stored.is_empty() {
         let unique = [Column::AccountId, Column::Channel, Column::Address];
-        // An existing row is updated without a change. That locks it, so that it cannot be removed concurrently.
+        // An existing row is updated without a change. This locks the row, so that it cannot be removed concurrently.
         let keep = OnConflict::columns(unique).update_column(Column::Address).to_owned();
         let written =
             Entity::insert_many(stored.into_values().map(IntoActiveModel::into_active_model))

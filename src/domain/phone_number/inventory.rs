@@ -1,5 +1,5 @@
-//! The operator's inventory of phone numbers. A purchase takes a number from it and a release puts it back. Taking a
-//! number locks its row until the commit, so of two simultaneous buyers exactly one succeeds.
+//! The operator's inventory of phone numbers. A purchase takes a number from the inventory, and a release puts the
+//! number back. Taking a number locks its row until the commit, so of two simultaneous buyers exactly one succeeds.
 
 use std::collections::HashMap;
 
@@ -33,7 +33,7 @@ entity::api_enum! {
     }
 }
 
-/// Assigns a number of the inventory to `phone_number_id`; `None` if it is not available.
+/// Assigns a number from the inventory to `phone_number_id`; `None` if the number is not available.
 pub(in crate::domain) async fn take(
     app: &App,
     txn: &DatabaseTransaction,
@@ -77,7 +77,8 @@ pub(in crate::domain) async fn put_back(
     }
 }
 
-/// All numbers that are not withdrawn, in order, each with its current holder's row.
+/// Returns all numbers that are not withdrawn, in order, each with the `phone_number` row of the account that has the
+/// number.
 pub async fn list(
     app: &App,
 ) -> Result<Vec<(inventory_number::Model, Option<phone_number::Model>)>, Fault> {
@@ -99,7 +100,8 @@ pub async fn list(
     Ok(stock.into_iter().map(with_holder).collect())
 }
 
-/// Withdraws a number, which can then no longer be bought. An account that has the number keeps it until releasing it.
+/// Withdraws a number, so that it can no longer be bought. An account that has the number keeps it until the account
+/// releases it.
 pub async fn withdraw(
     app: &App,
     operator: &OperatorCaller,

@@ -1,8 +1,8 @@
-//! Imports phone numbers into the inventory from a CSV file. The whole file is checked first, with all problems
-//! reported by line; then the changes are shown and written in batches. An interrupted import can be repeated.
+//! Imports phone numbers into the inventory from a CSV file. The whole file is checked first, and all problems are
+//! reported by line. Then the changes are shown, and finally written in batches. An interrupted import can be repeated.
 //!
-//! Numbers that are not in the file are kept. Unlike prices, numbers are acquired in lots, and a file with the newest
-//! lot must not withdraw the others.
+//! Numbers that are not in the file are kept, unlike prices. Numbers are acquired in lots, and a file with the newest
+//! lot must not withdraw the numbers of other lots.
 
 use std::{collections::HashMap, io::Read};
 
@@ -38,8 +38,8 @@ pub const COLUMNS: [&str; 6] =
     ["number", "country", "type", "capabilities", "upfront_cents", "monthly_cents"];
 /// Maximum number of phone numbers in a file.
 pub const ROWS_MAX: usize = 100_000;
-/// Number of rows per transaction. One statement writes them, so it is limited by the databases' maximum number of
-/// parameters.
+/// Number of rows per transaction. One statement writes all rows of a batch, so the number is limited by the databases'
+/// maximum number of parameters.
 const ROWS_PER_BATCH: usize = 500;
 
 /// One row of a file.
@@ -58,7 +58,7 @@ pub struct StockRow {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct StockDiff {
     pub added: Vec<StockRow>,
-    /// The old row and the new one.
+    /// The old row and the new row of each changed number.
     pub changed: Vec<(StockRow, StockRow)>,
     pub unchanged: usize,
 }
@@ -77,7 +77,7 @@ impl From<&inventory_number::Model> for StockRow {
     }
 }
 
-/// Reads a file. Returns all problems, each with its line.
+/// Reads a file. Returns all problems, each with its line number.
 pub fn read_csv(file: impl Read) -> Result<Vec<StockRow>, Vec<String>> {
     let format = ListFormat {
         columns: COLUMNS,
@@ -87,7 +87,7 @@ pub fn read_csv(file: impl Read) -> Result<Vec<StockRow>, Vec<String>> {
         no_rows: "the file has no numbers",
     };
     let mut rows = format.read(file, read_row, |row| row.number.clone())?;
-    // Rows are locked in this order.
+    // Rows are later locked in this order.
     rows.sort_by(|one, other| one.number.cmp(&other.number));
     Ok(rows)
 }
@@ -138,7 +138,7 @@ fn read_row(cells: [&str; COLUMNS.len()]) -> Result<StockRow, String> {
     })
 }
 
-/// The changes that importing `rows` would make.
+/// Returns the changes that importing `rows` would make.
 pub async fn diff(app: &App, rows: Vec<StockRow>) -> Result<StockDiff, Fault> {
     let mut old: HashMap<String, inventory_number::Model> = Entity::find()
         .all(&app.db.read)
@@ -207,7 +207,7 @@ async fn write(
         };
         row.into_active_model()
     });
-    // The holder of a number is kept.
+    // The assignment of a number to an account is not changed.
     let replace = OnConflict::column(Column::Number)
         .update_columns([
             Column::Country,

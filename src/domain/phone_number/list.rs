@@ -24,7 +24,7 @@ use crate::{
 
 #[derive(Clone, Debug, Default)]
 pub struct AvailablePhoneNumberFilter {
-    /// ISO 3166-1 alpha-2.
+    /// The country (ISO 3166-1 alpha-2).
     pub country: String,
     pub number_type: Option<PhoneNumberType>,
     /// Consecutive digits of the number.
@@ -33,7 +33,7 @@ pub struct AvailablePhoneNumberFilter {
     pub capabilities: Option<Vec<Channel>>,
 }
 
-/// One page of the account's numbers, newest first.
+/// Returns one page of the account's numbers, newest first.
 pub async fn list(
     app: &App,
     caller: &AccountCaller,
@@ -45,7 +45,8 @@ pub async fn list(
     list.page(&app.read_as(caller), keyset).await
 }
 
-/// The caller's numbers with these ids. Released ones are included because ledger entries still refer to them.
+/// Returns the caller's numbers with these ids. Released numbers are included, because ledger entries still refer to
+/// them.
 pub async fn find_many(
     app: &App,
     caller: &AccountCaller,
@@ -58,7 +59,7 @@ pub async fn find_many(
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
 }
 
-/// The first available numbers, ordered by number. `first` has the limits of a page.
+/// Returns the first available numbers, ordered by number. `first` has the same limits as the size of a page.
 pub async fn list_available(
     app: &App,
     caller: &AccountCaller,

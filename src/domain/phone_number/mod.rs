@@ -1,5 +1,6 @@
-//! Phone numbers of an account: bought from the operator's inventory, named and released. A change of a number's holder
-//! takes the team's lock first and the inventory's row second. A number has at most one holder.
+//! Phone numbers of an account: bought from the operator's inventory, named and released. At most one account has a
+//! number at the same time. An operation that changes which account has a number first locks the team and then locks
+//! the number's row in the inventory.
 
 use chrono::{DateTime, Months, Utc};
 use entity::{
@@ -106,7 +107,8 @@ pub struct Purchased {
     pub is_replay: bool,
 }
 
-/// The number in E.164; the input may contain spaces, dots, hyphens and brackets. `None` if it is invalid.
+/// Returns the number in E.164 format; `None` if the input is invalid. The input may contain spaces, dots, hyphens and
+/// brackets.
 pub fn normalised(text: &str) -> Option<String> {
     let text = text.trim();
     if text.len() > NUMBER_BYTES_MAX {
@@ -120,8 +122,8 @@ pub fn normalised(text: &str) -> Option<String> {
     is_number.then_some(number)
 }
 
-/// The time `months` after `created_at`. Always counted from `created_at`, so that a short month does not shift later
-/// renewals: 31 January, 28 February, 31 March.
+/// Returns the time that is `months` after `created_at`. The months are always counted from `created_at`, so that a
+/// short month does not shift later renewals: 31 January, 28 February, 31 March.
 pub(super) fn month_after(created_at: DateTime<Utc>, months: i32) -> Result<DateTime<Utc>, Fault> {
     u32::try_from(months)
         .ok()
@@ -228,7 +230,7 @@ pub async fn purchase(
     Ok(Purchased { number: bought, is_replay: false })
 }
 
-/// Whether an account has fewer numbers than the maximum. The caller holds the team's lock.
+/// Returns whether an account has fewer numbers than the maximum. The caller holds the team's lock.
 pub(super) async fn can_hold_another(
     txn: &DatabaseTransaction,
     account_id: Uuid,
@@ -237,7 +239,7 @@ pub(super) async fn can_hold_another(
     Ok(held.count(txn).await? < NUMBERS_MAX)
 }
 
-/// The number that the account bought with this idempotency key, if any.
+/// Returns the number that the account bought with this idempotency key, if any.
 async fn find_earlier_purchase(
     txn: &DatabaseTransaction,
     caller: &LiveAccountCaller,
@@ -246,7 +248,7 @@ async fn find_earlier_purchase(
 ) -> Result<Option<phone_number::Model>, Failure<PurchasePhoneNumberRefusal>> {
     let refusal = PurchasePhoneNumberRefusal::IdempotencyConflict;
     let field = &["input", "idempotencyKey"];
-    // The key belongs to the buyer, even if the number has been transferred.
+    // The idempotency key belongs to the buyer, even if the number has been transferred.
     let earlier = Entity::of_team(caller.team_id())
         .filter(Column::BuyerId.eq(caller.account_id()))
         .filter(Column::IdempotencyKey.eq(key))
@@ -269,12 +271,12 @@ async fn find_earlier_purchase(
     }
 }
 
-/// Hash of the input, which must be equal for a repeat under the same idempotency key.
+/// Returns the hash of the input. A call with the same idempotency key is a repetition only if its hash is the same.
 fn hash(number: &str, name: Option<&str>) -> Vec<u8> {
     Sha256::digest(json!([number, name]).to_string().as_bytes()).to_vec()
 }
 
-/// Changes the account's name for a number: `None` keeps, `Some(None)` clears.
+/// Changes the account's name for a number. `None` keeps the name, and `Some(None)` removes it.
 pub async fn update(
     app: &App,
     caller: &LiveAccountCaller,

@@ -1,8 +1,9 @@
-//! Finds and removes the uses of a phone number: the sender that has it, and the messages that are waiting to be sent
-//! from it. //! A number in use is not released or transferred by mistake. Every new kind of use must be added here.
+//! Finds and removes the uses of a phone number: the sender that has the number, and the messages that are waiting to
+//! be sent from it. This module ensures that a number in use is not released or transferred by mistake. Every new kind
+//! of use must be added here.
 //!
 //! A message may wait for up to 30 days, so its number is checked again when it is claimed (`delivery::lost_number`).
-//! No message is sent from a number that its account no longer has.
+//! So no message is sent from a number that its account no longer has.
 
 use entity::{
     message,
@@ -16,8 +17,8 @@ use uuid::Uuid;
 
 use crate::{app::App, domain::Fault};
 
-/// The use that prevents a release or transfer, as an error message; `None` if the number is not in use. The caller
-/// holds the team's lock.
+/// Returns an error message that describes the use that prevents a release or transfer; `None` if the number is not in
+/// use. The caller holds the team's lock.
 pub(in crate::domain) async fn blocking_use(
     txn: &DatabaseTransaction,
     number: &phone_number::Model,
@@ -30,8 +31,9 @@ pub(in crate::domain) async fn blocking_use(
     ))
 }
 
-/// Removes the number from the sender that uses it, because it is transferred or returned to the inventory. Messages
-/// that are waiting to be sent from the number lose it when they are claimed. The caller holds the team's lock.
+/// Removes the number from the sender that uses it, because the number is transferred or returned to the inventory.
+/// Messages that are still waiting to be sent from the number are not changed here; their sender is cleared when the
+/// worker claims them for delivery. The caller holds the team's lock.
 pub(in crate::domain) async fn detach(
     app: &App,
     txn: &DatabaseTransaction,
@@ -50,7 +52,7 @@ pub(in crate::domain) async fn detach(
     Ok(())
 }
 
-/// The sender that uses a number.
+/// Returns the sender that uses a number.
 pub(in crate::domain) async fn sender_of(
     txn: &DatabaseTransaction,
     number: &phone_number::Model,
@@ -59,8 +61,8 @@ pub(in crate::domain) async fn sender_of(
     Ok(senders.filter(sender::Column::PhoneNumberId.eq(number.id)).one(txn).await?)
 }
 
-/// Whether a message is waiting to be sent from a number. The query lists the account's senders, of which there are at
-/// most 100, to use the index `message_of_sender_unclaimed`.
+/// Returns whether a message is waiting to be sent from a number. The query lists the account's senders (at most 100),
+/// so that the index `message_of_sender_unclaimed` can be used.
 async fn has_waiting_message(
     txn: &DatabaseTransaction,
     number: &phone_number::Model,

@@ -1,11 +1,11 @@
-//! Renews phone numbers: each month is charged once, at its beginning, even above the credit limit, but never so that
-//! the balance becomes negative. A number whose month cannot be paid becomes SUSPENDED. It is charged and becomes
-//! ACTIVE again as soon as the balance allows, or returns to the inventory after a grace period. Numbers of an INACTIVE
-//! account are never charged.
+//! Renews phone numbers. Each month is charged once, at its beginning. The credit limit does not prevent the charge,
+//! but the balance never becomes negative. A number whose month cannot be paid becomes SUSPENDED. As soon as the
+//! balance is sufficient, the month is charged and the number becomes ACTIVE again. If this does not happen within a
+//! grace period, the number returns to the inventory. Numbers of an INACTIVE account are never charged.
 //!
-//! Due dates are stored in the rows, so a restart loses nothing. Missed months are charged one per day, so a clock
-//! that is years ahead charges at most one month early. Each number is checked again under the team's lock, so two
-//! processes never charge the same month; the ledger's unique index enforces this as well.
+//! Due dates are stored in the rows, so a restart loses nothing. At most one missed month is charged per day. So even
+//! if the clock is years ahead, only one month is charged too early. Each number is checked again under the team's
+//! lock, so two processes never charge the same month; the ledger's unique index enforces this as well.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -37,7 +37,7 @@ pub const MONTHS_APART: TimeDelta = TimeDelta::days(1);
 /// Maximum number of phone numbers in one batch of renewals.
 pub const RENEWED_TOGETHER_MAX: u64 = 100;
 
-/// When a suspended number returns to the inventory if its month is not paid.
+/// Returns when a suspended number returns to the inventory if its month is not paid.
 pub fn releases_at(number: &phone_number::Model) -> Option<DateTime<Utc>> {
     number.suspended_at.map(|since| since + GRACE)
 }
@@ -49,8 +49,8 @@ pub struct RenewalPosition {
     id: Uuid,
 }
 
-/// Renews the next batch of due numbers; `None` if there are none after `after`. An error in one team does not delay
-/// the others; its numbers are tried again in the next round.
+/// Renews the next batch of due numbers; `None` if there are no due numbers after `after`. An error in one team does
+/// not delay other teams. The numbers of that team are tried again in the next round.
 pub async fn renew(
     app: &App,
     after: Option<RenewalPosition>,
@@ -70,9 +70,10 @@ pub async fn renew(
     Ok(last)
 }
 
-/// Numbers that are due: a new month is to be charged, an unpaid month can now be paid, or the grace period has ended.
+/// Selects numbers that are due: a new month is to be charged, an unpaid month can now be paid, or the grace period has
+/// ended.
 pub fn due(now: DateTime<Utc>, after: Option<RenewalPosition>) -> Select<Entity> {
-    // One subquery over both tables: with two subqueries PostgreSQL may read all accounts.
+    // There is one subquery over both tables, because with two subqueries PostgreSQL may read all accounts.
     let can_be_paid = Query::select()
         .expr(Expr::value(1))
         .from(account::Entity)
@@ -106,8 +107,8 @@ pub fn due(now: DateTime<Utc>, after: Option<RenewalPosition>) -> Select<Entity>
     select.order_by_asc(Column::RenewsAt).order_by_asc(Column::Id)
 }
 
-/// Whether the last charge is older than [`MONTHS_APART`]. A charge in the future was made with a wrong clock and is
-/// ignored.
+/// Returns the condition that the last charge is older than [`MONTHS_APART`]. A charge in the future was made with a
+/// wrong clock and is ignored.
 fn was_not_just_charged(now: DateTime<Utc>) -> Condition {
     Condition::any().add(Column::ChargedAt.lte(now - MONTHS_APART)).add(Column::ChargedAt.gt(now))
 }
@@ -155,7 +156,8 @@ async fn renew_of_team(
             released.push(number);
         }
     }
-    // Inventory rows are locked in the order of numbers, as in an import, so that the two cannot deadlock.
+    // Inventory rows are locked in the order of numbers, as in an import, so that a renewal and an import cannot
+    // deadlock.
     released.sort_by(|one, other| one.number.cmp(&other.number));
     for number in released {
         tracing::info!(phone_number.id = %number.id, "An unpaid phone number was returned to the inventory");

@@ -39,9 +39,9 @@ entity::api_enum! {
     }
 }
 
-/// Transfers a number to another account of the team. The old account's name for it is cleared, so that the new
-/// account does not see it. A number in use is transferred only with `is_detached`. A transfer to the same account
-/// changes nothing.
+/// Transfers a number to another account of the team. The name that the old account gave to the number is removed, so
+/// that the new account does not see this name. A number in use is transferred only with `is_detached`. A transfer to
+/// the same account changes nothing.
 pub async fn transfer(
     app: &App,
     main: &LiveMainCaller,

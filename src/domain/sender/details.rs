@@ -22,7 +22,7 @@ const TELEGRAM_RULE: &str = "The Telegram username must be a bot's username of 5
 const NUMBER_UNKNOWN: &str = "There is no such phone number.";
 const NUMBER_IN_USE: &str = "Another sender uses the number. Remove it from that sender first.";
 
-/// The fields to change: `None` keeps, `Some(None)` clears.
+/// The fields to change. `None` keeps the value, and `Some(None)` removes it.
 #[derive(Default)]
 pub struct SenderChange {
     pub name: Option<String>,
@@ -31,11 +31,12 @@ pub struct SenderChange {
     pub email_name: Option<Option<String>>,
     pub whatsapp: Option<Option<String>>,
     pub telegram: Option<Option<String>>,
-    /// Only `true` has an effect: an account always has a default sender, so another sender can only replace it.
+    /// Only `true` has an effect. An account with senders always has a default sender, which can only be replaced by
+    /// another sender.
     pub is_default: Option<bool>,
 }
 
-/// The reason why a [`SenderChange`] is invalid; each mutation has its own error code for it.
+/// The reason why a [`SenderChange`] is invalid. Each mutation has its own error codes for these reasons.
 #[derive(Clone, Copy)]
 pub(in crate::domain) enum SenderProblem {
     Name,
@@ -111,14 +112,14 @@ impl SenderChange {
             if matches!(self.email_name, Some(Some(_))) {
                 return Err(SenderProblem::EmailNameAlone.refused());
             }
-            // The e-mail address was cleared, so its name is cleared too.
+            // The e-mail address was removed, so its display name is removed too.
             row.email_name = None;
         }
         Ok(())
     }
 }
 
-/// Applies `check` to a field that is set; a kept or cleared field is always valid.
+/// Applies `check` to a field that is set. A field that is kept or removed is always valid.
 fn patch<C: From<SenderProblem>>(
     field: Option<Option<String>>,
     check: impl Fn(&str) -> Option<String>,
@@ -132,7 +133,7 @@ fn patch<C: From<SenderProblem>>(
     }
 }
 
-/// A bot's username with its `@`; upper and lower case are kept.
+/// Returns a bot's username including the `@`. Upper and lower case are kept.
 fn bot_username(text: &str) -> Option<String> {
     let text = text.trim();
     let name = text.strip_prefix('@').unwrap_or(text);

@@ -1,10 +1,10 @@
-//! Decides the sender of a message and the sender's identity (`from`) on the message's channel. The sender is the one
+//! Chooses the sender of a message and the sender's identity (`from`) on the message's channel. The sender is the one
 //! that the message names, or the account's default sender. A message keeps the identity that it was accepted with. A
-//! phone number is an identity only while the account has it and it is ACTIVE.
+//! phone number is an identity only while the account has the number and the number is ACTIVE.
 //!
 //! Senders come from a cache that is at most one second old, so a send needs no extra query. A sender that is not in
 //! the cache is read from the database, so a sender just created by another process is found. A change by another
-//! process may take one second to apply to new messages; balances do not depend on it.
+//! process may take one second to apply to new messages; balances do not depend on senders.
 
 use crate::domain::channel::sender_cache::{CachedSender, Origin};
 
@@ -18,8 +18,8 @@ use uuid::Uuid;
 
 use crate::domain::{Refusal, channel::send_refusal::SendRefusal};
 
-/// The origin of a message. A named sender must have an identity on the message's channel. If the default sender has
-/// none, the message is sent without a sender.
+/// Returns the origin of a message. A named sender must have an identity on the message's channel. If the default
+/// sender has no identity on the channel, the message is sent without a sender.
 pub(in crate::domain) fn choose(
     senders: &[CachedSender],
     named: Option<Uuid>,
@@ -45,13 +45,13 @@ fn origin(known: &CachedSender, channel: Channel) -> Option<Origin> {
     Some(Origin { sender_id: known.sender.id, sent_from })
 }
 
-/// The channels on which a sender with this number can currently send.
+/// Returns the channels on which a sender with this number can currently send.
 pub fn channels(sender: &sender::Model, number: Option<&phone_number::Model>) -> Vec<Channel> {
     let can_send = |channel: &Channel| identity(sender, number, *channel).is_some();
     Channel::iter().filter(can_send).collect()
 }
 
-/// The `from` of the sender's messages on this channel; `None` if it cannot send on the channel.
+/// Returns the `from` of the sender's messages on this channel; `None` if the sender cannot send on the channel.
 fn identity(
     sender: &sender::Model,
     number: Option<&phone_number::Model>,
@@ -76,7 +76,7 @@ fn identity(
     }
 }
 
-/// A mailbox as defined in RFC 5322 (section 3.4). The name is quoted if it contains special characters.
+/// Returns a mailbox as defined in RFC 5322 (section 3.4). The name is quoted if it contains special characters.
 fn mailbox(name: Option<&str>, address: &str) -> String {
     let Some(name) = name else { return address.to_owned() };
     let is_plain = |c: char| c == ' ' || c.is_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c);

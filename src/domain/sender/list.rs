@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// One page of the caller's senders, newest first.
+/// Returns one page of the caller's senders, newest first.
 pub async fn list(
     app: &App,
     caller: &AccountCaller,
@@ -28,7 +28,7 @@ pub async fn list(
     list.page(&app.read_as(caller), keyset).await
 }
 
-/// The caller's senders that have these phone numbers, by the number's id.
+/// Returns the caller's senders that have these phone numbers, by the id of the number.
 pub async fn find_by_numbers(
     app: &App,
     caller: &AccountCaller,
@@ -41,7 +41,7 @@ pub async fn find_by_numbers(
     Ok(rows.into_iter().filter_map(|row| Some((row.phone_number_id?, row))).collect())
 }
 
-/// The caller's senders with these ids.
+/// Returns the caller's senders with these ids.
 pub async fn find_many(
     app: &App,
     caller: &AccountCaller,

@@ -1,11 +1,11 @@
-//! Senders: the identities from which an account's messages are sent. Any LIVE key of the account creates and changes
-//! them; both environments use the same senders, and no other account sees them. An account with senders has
-//! exactly one default sender: the first one, until another is made the default. If it is deleted, the oldest
-//! remaining sender becomes the default.
+//! Senders: the identities from which an account's messages are sent. Any LIVE key of an account can create and change
+//! the account's senders. Both environments use the same senders, and no other account sees them. An account with
+//! senders has exactly one default sender: the first sender, until another sender is made the default. If the default
+//! sender is deleted, the oldest remaining sender becomes the default.
 //!
 //! Every change holds the team's lock, so no message of the account is accepted meanwhile and the account's other
-//! senders do not change. A message that was accepted before keeps its identity, unless that is a phone number which
-//! its account no longer has (see `delivery::lost_number`).
+//! senders do not change. A message that was accepted earlier keeps its sender's identity, unless the identity is a
+//! phone number that the account no longer has (see `delivery::lost_number`).
 
 use crate::domain::channel::send_refusal::SENDER_NOT_FOUND;
 use entity::{
@@ -233,8 +233,8 @@ pub async fn update(
     Ok(sender)
 }
 
-/// Deletes a sender and returns its id. Refused while a message is waiting to be sent from it; messages that were sent
-/// from it keep their `from`.
+/// Deletes a sender and returns its id. The deletion is refused while a message is waiting to be sent from the sender.
+/// Messages that were sent from the sender keep their `from`.
 pub async fn delete(
     app: &App,
     account: &LiveAccountCaller,
@@ -262,7 +262,7 @@ pub async fn delete(
     Ok(sender.id)
 }
 
-/// The sender's fields in the audit log. Addresses are left out.
+/// Returns the sender's fields for the audit log. Addresses are left out.
 fn settings(sender: &sender::Model) -> Settings {
     Settings::from([
         ("name", json!(sender.name)),
@@ -290,7 +290,7 @@ async fn check_number<C: From<SenderProblem>>(
     Ok(())
 }
 
-/// Refuses a WhatsApp number from the inventory: it must be bought and set as `phone_number_id`.
+/// Refuses a WhatsApp number from the inventory. Such a number must be bought and set as `phone_number_id`.
 async fn check_whatsapp<C: From<SenderProblem>>(
     txn: &DatabaseTransaction,
     sender: &sender::Model,
@@ -302,7 +302,7 @@ async fn check_whatsapp<C: From<SenderProblem>>(
     }
 }
 
-/// The messages that are waiting to be sent from a sender.
+/// Selects the messages that are waiting to be sent from a sender.
 pub fn waiting(sender: &sender::Model) -> Select<message::Entity> {
     message::Entity::find()
         .filter(message::Column::AccountId.eq(sender.account_id))
@@ -319,7 +319,7 @@ async fn find(
     Ok(Entity::owned_by(account.account_id()).filter(Column::Id.eq(id)).one(txn).await?)
 }
 
-/// Clears the account's default sender before another one is set.
+/// Removes the default mark from the account's default sender, before another sender becomes the default.
 async fn clear_default(
     app: &App,
     txn: &DatabaseTransaction,

@@ -1,5 +1,5 @@
-//! Teams: created and listed by operators. A team is created together with its main account and that account's first
-//! key.
+//! Teams. Operators create and list them. A team is created together with its main account and the first key of that
+//! account.
 
 use std::collections::HashMap;
 
@@ -147,7 +147,7 @@ pub async fn rename(
     Ok(team::Model { name, updated_at: now, ..team })
 }
 
-/// The team with this id, for an operator.
+/// Returns the team with this id, for an operator.
 pub async fn find(
     app: &App,
     operator: &OperatorCaller,
@@ -156,7 +156,7 @@ pub async fn find(
     Ok(team::Entity::find_by_id(id).one(&app.read_as(operator)).await?)
 }
 
-/// All teams, newest first, for an operator.
+/// Returns all teams, newest first, for an operator.
 pub async fn list(
     app: &App,
     operator: &OperatorCaller,
@@ -167,7 +167,7 @@ pub async fn list(
     list.page(&app.read_as(operator), keyset).await
 }
 
-/// The teams with these ids that the caller may see: its own, or any for an operator.
+/// Returns the teams with these ids that the caller may see: its own team, or any team for an operator.
 pub async fn find_many(
     app: &App,
     caller: &Caller,

@@ -82,7 +82,7 @@ pub struct NewSubAccount {
     pub team_balance_visible: bool,
 }
 
-/// The fields to change: `None` keeps, `Some(None)` clears.
+/// The fields to change. `None` keeps the value, and `Some(None)` removes it.
 #[derive(Default)]
 pub struct SubAccountChange {
     pub name: Option<String>,
@@ -92,7 +92,7 @@ pub struct SubAccountChange {
     pub team_balance_visible: Option<bool>,
 }
 
-/// The text that `search` matches, and the key of the order by name.
+/// Returns the text in which `search` looks for matches. The order by name uses the same text as its key.
 pub fn search_text(name: &str, external_id: Option<&str>) -> String {
     format!("{}\n{}", folded(name), folded(external_id.unwrap_or_default()))
 }
@@ -152,7 +152,7 @@ pub async fn create(
     Ok((account, api_key, plain_key))
 }
 
-/// Increments the team's number of sub-accounts; `false` if it has reached the maximum.
+/// Increments the team's number of sub-accounts; returns `false` if the number has reached the maximum.
 async fn increment_count(txn: &DatabaseTransaction, team_id: Uuid) -> Result<bool, Fault> {
     use team::Column;
     let counted = team::Entity::update_many()
@@ -223,7 +223,7 @@ pub async fn update(
     Ok(changed)
 }
 
-/// The team's sub-account with this reference. The main account is not a sub-account.
+/// Returns the team's sub-account with this reference. The main account is not a sub-account.
 pub async fn find(
     app: &App,
     main: &MainCaller,
@@ -240,7 +240,7 @@ pub(in crate::domain) async fn find_sub_account<C: ConnectionTrait>(
     Ok(account.find_in(team_id, db).await?.filter(|found| found.is_sub_account))
 }
 
-/// The sub-account's fields in the audit log.
+/// Returns the sub-account's fields for the audit log.
 pub(in crate::domain) fn settings(account: &account::Model) -> Settings {
     Settings::from([
         ("name", json!(account.name)),

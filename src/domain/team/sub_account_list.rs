@@ -41,11 +41,11 @@ pub struct SubAccountFilter {
     /// Part of the name or the external id, ignoring case.
     pub search: Option<String>,
     pub is_blocked: Option<bool>,
-    /// A key of the metadata and its text value.
+    /// The account's metadata has this text value under this key.
     pub metadata: Option<(String, String)>,
 }
 
-/// One page of the team's sub-accounts.
+/// Returns one page of the team's sub-accounts.
 pub async fn list(
     app: &App,
     main: &MainCaller,
@@ -71,7 +71,7 @@ pub async fn list(
             column: account::Column::TotalSpentMicros,
             of: |row: &account::Model| row.total_spent_micros.to_string(),
             value: |key| key.parse::<i64>().ok().map(Into::into),
-            // Every charge would have to update the index.
+            // There is no index for this order, because every charge would have to update such an index.
             has_index: false,
         }),
     };
@@ -83,7 +83,7 @@ pub async fn list(
     list.page(&app.read_as(main), keyset).await
 }
 
-/// The name of the list in cursors: a cursor is valid for one order only.
+/// Returns the name of the list in cursors. A cursor is valid for one order only.
 fn list_name(field: SubAccountOrderField, order: &Order) -> &'static str {
     match (field, order) {
         (SubAccountOrderField::CreatedAt, Order::Asc) => "sub_accounts:created_at:asc",
@@ -113,7 +113,8 @@ async fn condition(
         all = all.add(if is_blocked { blocked } else { blocked.not() });
     }
     if let Some((key, value)) = &filter.metadata {
-        // The smallest metadata with this key and value. If it is too large, no account can match.
+        // This is the size of the smallest metadata with this key and value. If the size is too large, no account can
+        // match.
         let is_too_long = key.len() + value.len() + r#"{"":""}"#.len() > METADATA_BYTES_MAX;
         if is_too_long || key.contains('\0') || value.contains('\0') {
             return Ok(Condition::all().add(Expr::cust("1 = 0")));
@@ -123,7 +124,7 @@ async fn condition(
     Ok(all)
 }
 
-/// Matches accounts that are blocked for one of the reasons of [`crate::domain::account::blocked_by`].
+/// Matches accounts that are blocked for one of the reasons in [`crate::domain::account::blocked_by`].
 async fn blocked(app: &App, main: &MainCaller) -> Result<Condition, Fault> {
     let team = team::Entity::find_by_id(main.team_id())
         .one(&app.read_as(main))
@@ -139,7 +140,7 @@ async fn blocked(app: &App, main: &MainCaller) -> Result<Condition, Fault> {
     Ok(Condition::any().add(account::Column::Status.ne(AccountStatus::Active)).add(is_at_limit))
 }
 
-/// Whether the metadata has the text `value` under `key`.
+/// Returns the condition that the metadata has the text `value` under `key`.
 fn metadata_holds(backend: DbBackend, key: &str, value: &str) -> SimpleExpr {
     match backend {
         DbBackend::Postgres => Expr::cust_with_values(

@@ -51,8 +51,8 @@ entity::api_enum! {
     }
 }
 
-/// Suspends a sub-account: its sends are refused, its keys stay valid, and its waiting messages are not sent until it
-/// is reactivated. Suspending a suspended account changes nothing.
+/// Suspends a sub-account. Its sends are refused, its keys stay valid, and its waiting messages are not sent until the
+/// sub-account is reactivated. Suspending a suspended account changes nothing.
 pub async fn suspend(
     app: &App,
     main: &LiveMainCaller,
@@ -106,8 +106,8 @@ pub async fn reactivate(
 
 /// Revokes all keys of a sub-account and keeps its data. Messages that are waiting for delivery are no longer sent; the
 /// worker cancels and refunds them in batches ([`backlog`](crate::domain::message::backlog)), even if the account is
-/// reactivated before that is complete. Returns the account and the number of revoked keys. Deactivating an inactive
-/// account changes nothing.
+/// reactivated before all of them are canceled. Returns the account and the number of revoked keys. Deactivating an
+/// inactive account changes nothing.
 pub async fn deactivate(
     app: &App,
     main: &LiveMainCaller,

@@ -18,11 +18,11 @@ pub struct Body {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Variable {
     pub name: String,
-    /// The value if a send does not set the variable. A variable without a default is required.
+    /// The value that is used if a send does not set the variable. A variable without a default is required.
     pub default: Option<String>,
 }
 
-/// The bodies of a template, in the order of channels.
+/// Returns the bodies of a template, in the order of channels.
 pub fn bodies_of(row: &template::Model) -> Vec<Body> {
     let plain = |channel, text: &Option<String>| {
         let text = text.clone()?;
@@ -44,7 +44,7 @@ pub fn bodies_of(row: &template::Model) -> Vec<Body> {
     bodies.into_iter().flatten().collect()
 }
 
-/// The declared variables of a template, in order.
+/// Returns the declared variables of a template, in order.
 pub fn variables_of(row: &template::Model) -> Result<Vec<Variable>, Fault> {
     crate::json::parse(row.variables.as_bytes())
         .map_err(|_| Fault::Broken("the variables of a template are stored as a list"))

@@ -24,7 +24,7 @@ use crate::domain::channel::content::{Content, EMAIL_BYTES_MAX, Part};
 /// Approximate maximum number of steps to render a part. Most templates need a few dozen. All 10,000 steps take at
 /// most a few milliseconds.
 pub const FUEL: u64 = 10_000;
-/// Estimated memory of a compiled part in bytes: per part, per byte of source and per token.
+/// Estimated memory in bytes for each compiled part, for each byte of its source, and for each token.
 const PART_WEIGHT: usize = 2_048;
 const BYTE_WEIGHT: usize = 2;
 const TOKEN_WEIGHT: usize = 100;
@@ -45,7 +45,7 @@ pub struct Compiled {
     environment: Environment<'static>,
     /// The variables that the parts use.
     pub variables: BTreeSet<String>,
-    /// Estimated memory, in bytes.
+    /// Estimated memory of the compiled parts, in bytes.
     pub weight: usize,
 }
 
@@ -116,13 +116,13 @@ impl Compiled {
     }
 }
 
-/// Turns a panic of the library into an error of this template. No panic is known for the allowed language.
+/// Converts a panic in the library to an error in this template. No panic is known for the allowed language.
 fn catch_panic<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     let panicked = |_| Err("the template engine failed".to_owned());
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(panicked)
 }
 
-/// The parts of a body with their sources.
+/// Returns the parts of a body with their sources.
 fn sources(body: &Body) -> impl Iterator<Item = (Part, &str)> {
     let parts =
         [(Part::Subject, &body.subject), (Part::Text, &body.text), (Part::Html, &body.html)];
@@ -133,7 +133,7 @@ fn parts(body: &Body) -> impl Iterator<Item = (String, &str)> {
     sources(body).map(|(part, source)| (full_name(body.channel, part), source))
 }
 
-/// The name of a part in the library and in error messages, such as "EMAIL html".
+/// Returns the name of a part in the library and in error messages, such as "EMAIL html".
 fn full_name(channel: Channel, part: Part) -> String {
     format!("{} {}", channel.to_value(), part_name(part))
 }
@@ -146,7 +146,8 @@ fn part_name(part: Part) -> &'static str {
     }
 }
 
-/// The library's error message with the place of the error; for exceeded limits, our own text.
+/// Returns the library's error message with the position of the error. For exceeded limits, returns a message of this
+/// program instead.
 fn explain(error: &Error) -> String {
     let place = error.name().map(|name| format!(" (in {name}:{})", error.line().unwrap_or(0)));
     let place = place.unwrap_or_default();

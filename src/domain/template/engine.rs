@@ -1,6 +1,6 @@
-//! Compiles and renders templates on blocking threads: at most one per processor, and half of these for one team. The
-//! templates of one request have 200 ms of processor time in total, and stop at its deadline or when its client
-//! disconnects. Compiled templates are cached.
+//! Compiles and renders templates on blocking threads. There is at most one such thread per processor, and one team may
+//! use at most half of these threads. The templates of one request have 200 ms of processor time in total. They are
+//! stopped at the deadline of the request, or when its client disconnects. Compiled templates are cached.
 
 use std::{num::NonZero, sync::Arc, thread::available_parallelism};
 
@@ -77,7 +77,7 @@ impl TemplateEngine {
         Compiled::new(bodies, &mut self.time)
     }
 
-    /// The compiled form of a stored template, from the cache if the row has not changed.
+    /// Returns the compiled form of a stored template. The cache is used if the row has not changed.
     pub fn rendering(
         &mut self,
         row: &template::Model,
@@ -93,7 +93,7 @@ impl TemplateEngine {
 
 #[cfg(test)]
 impl TemplateEngine {
-    /// An engine with an empty cache and a deadline in one minute.
+    /// Creates an engine with an empty cache and a deadline in one minute.
     pub fn for_test() -> Self {
         let until = tokio::time::Instant::now() + std::time::Duration::from_mins(1);
         let (compiled, deadline) = (Templates::default().compiled, Deadline::until(until));
@@ -139,7 +139,7 @@ mod tests {
         Scope::Account { team_id: id, account_id: id }
     }
 
-    /// A team may use half of the permits, and at least one. Waiting calls of one team do not delay other teams.
+    /// A team may use half of the permits, but always at least one. Waiting calls of one team do not delay other teams.
     #[tokio::test]
     async fn a_team_has_half_of_the_permits() {
         let (busy, other) = (team(1), team(2));
@@ -238,7 +238,7 @@ mod tests {
         let mut engine = TemplateEngine::for_test();
         let text = "{{ a }}".repeat(1_000);
         for number in 0..100 {
-            // Each template is compiled in a new request.
+            // Each template is compiled as in a new request.
             engine.time = TimeLimit::new(deadline());
             let row = template::Model { id: Uuid::from_u128(number), ..row(&text) };
             assert!(engine.rendering(&row).is_ok_and(|rendering| rendering.weight() > 100_000));

@@ -1,12 +1,12 @@
 //! The filters and tests that templates may use. Text filters accept strings, numbers, booleans and none. They refuse
-//! lists and maps, because converting those to text costs more than the steps that are counted for it.
+//! lists and maps, because converting them to text costs more than the steps that are counted for it.
 
 use minijinja::{
     Environment, Error, ErrorKind, State, Value, filters, tests,
     value::{Kwargs, StringInput, ValueKind},
 };
 
-/// Maximum number of decimal places of the filter `round`.
+/// Maximum number of decimal places for the filter `round`.
 pub const DIGITS_MAX: usize = 9;
 pub const DIGITS_RULE: &str = "the argument of round must be a number from 0 to 9";
 /// Larger numbers are not rounded: a double of this size has no decimal places.
@@ -75,8 +75,9 @@ fn failed(problem: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::InvalidOperation, problem)
 }
 
-/// Converts a text to lower case, except the letters for which `is_upper` is true, given the letter before. The
-/// standard library is not used because it takes twenty times as long for a capital sigma as for another letter.
+/// Converts text to lower case, except for the letters for which `is_upper` returns true. `is_upper` receives the
+/// letter before. The standard library is not used because it takes twenty times as long for a capital sigma as for
+/// another letter.
 fn change_case(text: &StringInput<'_>, is_upper: impl Fn(Option<char>) -> bool) -> Value {
     let mut changed = String::with_capacity(text.as_str().len());
     let mut before = None;
@@ -103,7 +104,7 @@ fn change_case(text: &StringInput<'_>, is_upper: impl Fn(Option<char>) -> bool) 
     text.preserve_safety(changed)
 }
 
-/// Whether this is a boundary of a word.
+/// Returns whether this is a boundary of a word: the end of the text, a space or punctuation.
 fn is_edge(letter: Option<char>) -> bool {
     letter.is_none_or(|letter| letter.is_whitespace() || letter.is_ascii_punctuation())
 }
@@ -141,7 +142,7 @@ fn join(state: &mut State, value: &Value, joiner: Option<&Value>) -> Result<Valu
     )
 }
 
-/// Replaces the library's filter, which iterates over the whole list.
+/// Replaces the library's filter `last`, because that filter iterates over the whole list.
 fn last(value: &Value) -> Result<Value, Error> {
     if let Some(text) = value.as_str() {
         return Ok(text.chars().next_back().map(Value::from).unwrap_or_default());
@@ -153,7 +154,7 @@ fn last(value: &Value) -> Result<Value, Error> {
     }
 }
 
-/// Replaces the library's filter, which writes hundreds of digits for large numbers.
+/// Replaces the library's filter `round`, because that filter writes hundreds of digits for large numbers.
 fn round(value: Value, digits: Option<usize>) -> Result<Value, Error> {
     let digits = digits.unwrap_or(0);
     if digits > DIGITS_MAX {

@@ -2,8 +2,8 @@
 //! `if` and `for`). Everything else is refused when a template is stored.
 //!
 //! Templates are untrusted programs. The library counts the steps of a rendering, but some of its features cost much
-//! more than the steps that it counts for them, need a deep stack, or panic. The cost of each allowed feature was
-//! measured to be proportional to its steps.
+//! more than the steps that it counts for them, need a deep stack, or panic. Measurements have shown that the cost of
+//! each allowed feature is proportional to its steps.
 
 use std::collections::BTreeSet;
 
@@ -23,16 +23,16 @@ use super::filters::{DIGITS_MAX, DIGITS_RULE};
 pub const TAGS_MAX: usize = 1_000;
 /// Maximum number of tokens in a tag.
 pub const TAG_TOKENS_MAX: usize = 100;
-/// Maximum depth of nested brackets. Each level needs about 15 nested calls of the library's parser.
+/// Maximum depth of nested brackets. Each level needs about 15 nested calls in the library's parser.
 pub const BRACKETS_MAX: usize = 10;
 /// Maximum depth of nested `if` and `for`.
 pub const BLOCKS_MAX: usize = 10;
 /// Maximum depth of nested `for`.
 pub const LOOPS_MAX: usize = 2;
-/// Maximum number of `elif` tags in a part. Each is a level of recursion in the library's compiler.
+/// Maximum number of `elif` tags in a part. Each `elif` is a level of recursion in the library's compiler.
 pub const BRANCHES_MAX: usize = 100;
-/// Maximum length of a line, in characters. The library stores the column number in 16 bits, which a longer line would
-/// overflow.
+/// Maximum length of a line, in characters. The library stores the column number in 16 bits. A longer line would
+/// overflow it.
 pub const LINE_CHARS_MAX: usize = 65_000;
 
 /// The allowed filters, each with its minimum and maximum number of arguments. `items` is allowed in loops only.
@@ -93,7 +93,7 @@ pub struct Checked {
 /// A problem in a part, and its line.
 type Problem = (String, u16);
 
-/// Checks that a part uses only features of the language. The error is the text for the error message.
+/// Checks that a part uses only features of the language. If the check fails, returns the error message.
 pub fn check(name: &str, source: &str) -> Result<Checked, String> {
     let explain = |(problem, line): Problem| format!("{problem} (in {name}:{line})");
     let tokens = check_tokens(source).map_err(explain)?;
@@ -215,7 +215,7 @@ impl<'p> Checker<'p> {
         self.statements(&of.else_body)
     }
 
-    /// Adds the names of a loop's target, which is a name or a list of targets.
+    /// Adds the names in a loop's target. A target is a name or a list of targets.
     fn bind(&mut self, target: &'p Expr<'p>) {
         match target {
             Expr::Var(name) => self.bound.push(name.id),
@@ -309,7 +309,7 @@ impl<'p> Checker<'p> {
         Ok(())
     }
 
-    /// Whether the expression always results in a number, or fails.
+    /// Returns whether the expression always results in a number, or fails.
     fn is_number(&self, expression: &Expr<'_>) -> bool {
         match expression {
             Expr::Const(of) => of.value.kind() == ValueKind::Number,
@@ -341,7 +341,7 @@ fn check_test(of: &Test<'_>) -> Result<(), String> {
     if of.args.is_empty() { Ok(()) } else { Err(format!("the test {} takes no argument", of.name)) }
 }
 
-/// The value of a literal, with or without a sign.
+/// Returns the value of a literal, with or without a sign.
 fn literal(expression: &Expr<'_>) -> Option<Value> {
     match expression {
         Expr::Const(of) => Some(of.value.clone()),
@@ -350,7 +350,7 @@ fn literal(expression: &Expr<'_>) -> Option<Value> {
     }
 }
 
-/// Whether the value is a valid argument of the filter `round`. `none` means 0.
+/// Returns whether the value is a valid argument for the filter `round`. `none` means 0.
 fn may_be_digits(value: Value) -> bool {
     value.is_none() || usize::try_from(value).is_ok_and(|digits| digits <= DIGITS_MAX)
 }

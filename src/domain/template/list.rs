@@ -17,7 +17,7 @@ use crate::{
     limits::memory_budget::Reservation,
 };
 
-/// One page of the caller's templates, newest first.
+/// Returns one page of the caller's templates, newest first.
 pub async fn list(
     app: &App,
     caller: &AccountCaller,
@@ -31,7 +31,7 @@ pub async fn list(
     Ok(frame.page(read(app, caller, select, reservation).await?))
 }
 
-/// The caller's templates with these ids.
+/// Returns the caller's templates with these ids.
 pub async fn find_many(
     app: &App,
     caller: &AccountCaller,
@@ -54,7 +54,7 @@ async fn read(
     reservation.collect(select.stream(&readers).await?, bytes_of).await
 }
 
-/// Size of a template's sources and variables, in bytes.
+/// Returns the size of a template's sources and variables, in bytes.
 pub fn bytes_of(row: &template::Model) -> usize {
     let sources = [
         &row.sms_text,

@@ -1,6 +1,6 @@
-//! Templates: the content of messages, one body per channel, with declared variables. Any LIVE key of the account
-//! creates and changes them; no other account sees them. Every stored template compiles and uses only declared
-//! variables. A message keeps the content that was rendered when it was accepted.
+//! Templates: the content of messages, one body per channel, with declared variables. Any LIVE key of an account can
+//! create and change the account's templates, and no other account sees them. Every stored template compiles and uses
+//! only declared variables. A message keeps the content that was rendered when it was accepted.
 
 use self::body::{Body, Variable, bodies_of, variables_of};
 use crate::domain::channel::send_refusal::TEMPLATE_NOT_FOUND;
@@ -40,7 +40,7 @@ pub mod render;
 pub mod time_limit;
 pub mod values;
 
-/// Maximum number of templates of an account. Simultaneous calls may exceed it slightly.
+/// Maximum number of templates of an account. Simultaneous calls may exceed this number slightly.
 pub const TEMPLATES_PER_ACCOUNT_MAX: u64 = 1_000;
 /// Maximum total size of a template's sources, in bytes.
 pub const SOURCES_BYTES_MAX: usize = 200 * 1024;
@@ -107,7 +107,7 @@ pub struct NewTemplate {
     pub variables: Vec<Variable>,
 }
 
-/// The fields to change: `None` keeps.
+/// The fields to change. `None` keeps the value.
 #[derive(Clone, Debug, Default)]
 pub struct TemplateChange {
     pub name: Option<String>,
@@ -117,7 +117,7 @@ pub struct TemplateChange {
     pub variables: Option<Vec<Variable>>,
 }
 
-/// The invalid part of a template; each mutation has its own error code for it.
+/// The invalid part of a template. Each mutation has its own error codes for these parts.
 #[derive(Clone, Copy)]
 enum Problem {
     Name,
@@ -197,8 +197,8 @@ pub async fn update(
     let not_found = || refused(UpdateTemplateRefusal::NotFound, &["id"], TEMPLATE_NOT_FOUND);
     // A malformed id is treated like an unknown one.
     let own = Entity::owned_by(account.account_id()).filter(Column::Id.eq(id.unwrap_or_default()));
-    // Checked before the row is locked, because compiling takes time. Repeated if another call has changed the row in
-    // the meantime.
+    // The template is checked before its row is locked, because compiling takes time. The check is repeated if another
+    // call has changed the row in the meantime.
     let (txn, mut row, changed) = loop {
         let found =
             own.clone().one(&app.read_as(account.account())).await?.ok_or_else(not_found)?;
@@ -216,7 +216,8 @@ pub async fn update(
         }
     };
     fill(&mut row, changed);
-    // The whole row is written, so its full size counts against the write rate, in addition to the call's arguments.
+    // The whole row is written. So its full size is charged to the write rate, in addition to the size of the call's
+    // arguments.
     app.writes.take(account.into(), bytes_of(&row))?;
     row.updated_at = app.clock.now();
     let to = row.clone().into_active_model().reset_all();

@@ -1,5 +1,5 @@
 //! Renders a stored template for one channel, after checking the given variables against the declared ones. Sends and
-//! previews both use this, so their results are the same.
+//! previews both use this module, so their results are the same.
 
 use std::borrow::Cow;
 
@@ -34,7 +34,7 @@ pub struct Rendering {
     row: template::Model,
     bodies: Vec<Body>,
     variables: Vec<Variable>,
-    /// An error if the template was stored by an older version of the program, which accepted more.
+    /// An error if the template was stored by an older version of the program that accepted more templates.
     compiled: Result<Compiled, String>,
 }
 
@@ -48,22 +48,22 @@ impl Rendering {
         Ok(Self { row: row.clone(), bodies, variables, compiled })
     }
 
-    /// Whether this template was compiled from exactly this row.
+    /// Returns whether this template was compiled from exactly this row.
     pub fn is_of(&self, row: &template::Model) -> bool {
         self.row == *row
     }
 
-    /// Estimated memory, in bytes.
+    /// Returns the estimated memory of the template, in bytes.
     pub fn weight(&self) -> usize {
         2 * bytes_of(&self.row) + self.compiled.as_ref().map_or(0, |compiled| compiled.weight)
     }
 
-    /// The channels for which the template has a body.
+    /// Returns the channels for which the template has a body.
     pub fn channels(&self) -> impl Iterator<Item = Channel> {
         self.bodies.iter().map(|body| body.channel)
     }
 
-    /// The content for a channel with these variables; `None` if the template has no body for the channel.
+    /// Returns the content for a channel with these variables; `None` if the template has no body for the channel.
     pub fn render(
         &self,
         channel: Channel,
@@ -101,7 +101,7 @@ impl Rendering {
         Ok(content)
     }
 
-    /// The given values of the declared variables, or their defaults. Undeclared variables are ignored.
+    /// Returns the given values of the declared variables, or their defaults. Undeclared variables are ignored.
     fn values(&self, given: &Map<String, Json>) -> Result<Values, Failure<RenderRefusal>> {
         let mut values = Values::default();
         let mut missing = Vec::new();
@@ -137,7 +137,7 @@ impl From<Stop> for Failure<RenderRefusal> {
 }
 
 impl RenderRefusal {
-    /// The invalid argument of a preview.
+    /// Returns the invalid argument of a preview.
     pub fn field(self) -> &'static [&'static str] {
         match self {
             Self::VariablesInvalid | Self::VariableMissing => &["variables"],

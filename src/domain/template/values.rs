@@ -1,5 +1,5 @@
 //! Converts the variables of a message to values of the template library. Comparing two lists or maps makes the
-//! rendering fail, because the library would compare all their items and count that as one step.
+//! rendering fail, because the library would compare all their items and count the comparison as only one step.
 
 use std::{
     cmp::Ordering,
@@ -28,12 +28,12 @@ impl Values {
         self.by_name.insert(name.to_owned(), from_json(value, &self.were_compared));
     }
 
-    /// All variables as one map.
+    /// Returns all variables as one map.
     pub fn root(&self) -> Value {
         Value::from(self.by_name.clone())
     }
 
-    /// Whether two lists or two maps were compared.
+    /// Returns whether two lists or two maps were compared.
     pub fn were_compared(&self) -> bool {
         self.were_compared.load(atomic::Ordering::Relaxed)
     }
@@ -95,8 +95,8 @@ impl Object for Container {
     }
 }
 
-/// Converts JSON to the library's values. The library's own conversion by serde is not used because it turns numbers
-/// into objects (`serde_json` has the feature `arbitrary_precision`).
+/// Converts JSON to the library's values. The library's own conversion by serde is not used, because it turns numbers
+/// into objects if the feature `arbitrary_precision` of `serde_json` is enabled, as in this program.
 fn from_json(json: &Json, were_compared: &Arc<AtomicBool>) -> Value {
     let convert = |json| from_json(json, were_compared);
     let items = match json {
@@ -112,7 +112,7 @@ fn from_json(json: &Json, were_compared: &Arc<AtomicBool>) -> Value {
     Value::from_object(Container { items, were_compared: Arc::clone(were_compared) })
 }
 
-/// An integer, or else the nearest double, or else the number as text.
+/// Converts a number to an integer, or else to the nearest double, or else to text.
 fn from_number(number: &Number) -> Value {
     let whole = number.as_i64().map(Value::from).or_else(|| number.as_u64().map(Value::from));
     let any = whole.or_else(|| number.as_f64().map(Value::from));

@@ -1,4 +1,4 @@
-//! Queries of the audit log.
+//! Queries for the audit log.
 
 use async_graphql::{Context, ID, InputObject, Object, Result};
 use entity::audit_entry as rows;
@@ -135,7 +135,7 @@ impl From<Option<AuditLogFilter>> for domain::AuditFilter {
             action: values(filter.action),
             outcome: values(filter.outcome),
             account: filter.account.map(Into::into),
-            // No key has the nil id, so a malformed id matches nothing.
+            // No key has the nil id, so a filter with a malformed id matches nothing.
             actor_key_id: filter.actor_key_id.map(|id| parse_id(&id).unwrap_or_default()),
             created_at: filter.created_at.into(),
         }
@@ -163,8 +163,8 @@ impl AuditLogQuery {
     }
 }
 
-/// The implementation of all `auditLog` fields: entries of one team, or of all teams that the
-/// caller may see.
+/// Implements all `auditLog` fields. Lists the entries of one team, or of all teams that the caller
+/// may see.
 pub async fn list_entries(
     ctx: &Context<'_>,
     team_id: Option<Uuid>,

@@ -1,5 +1,5 @@
-//! Entries of mutations in the audit log. `domain::audit_log` writes the entries of completed mutations, and this
-//! module those of refused mutations.
+//! Writes audit log entries for refused mutations. `domain::audit_log` writes the entries for
+//! completed mutations.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -24,9 +24,9 @@ use crate::{
 
 pub mod list;
 
-/// Why a call did not succeed.
+/// The reason why a call did not succeed.
 pub trait CallFailure: From<Fault> {
-    /// The code of a refusal; `None` for other failures.
+    /// Returns the code of a refusal, or `None` for other failures.
     fn refusal(&self) -> Option<&'static str>;
 }
 
@@ -45,15 +45,17 @@ impl<C: Copy + Into<&'static str>> CallFailure for Failure<C> {
     }
 }
 
-/// Executes `act`, the action of a mutation, and writes an entry to the audit log if it is refused. `act` checks the
-/// caller's permission. The bytes of the arguments are charged to the account's write rate.
+/// Executes `act`, which is the action of a mutation. If the mutation is refused, writes an entry
+/// to the audit log. `act` must check the caller's permission. The bytes of the arguments are
+/// charged to the account's write rate.
 pub fn audited<T, F: CallFailure>(
     ctx: &Context<'_>,
     action: AuditAction,
     target: Target<'_>,
     act: impl Future<Output = Result<T, F>>,
 ) -> impl Future<Output = Result<T, F>> {
-    // Boxed, because the future of each mutation would hold it.
+    // The future of the action is boxed, because the future of each mutation would otherwise
+    // contain it.
     let act = Box::pin(act);
     async move {
         let (app, caller) = (ctx.app()?, ctx.caller()?);
@@ -67,8 +69,8 @@ pub fn audited<T, F: CallFailure>(
 }
 
 /// Charges the arguments of a mutation to the account's write rate, because they are stored.
-/// Mutations that send messages are charged elsewhere, because they store more than their arguments
-/// ([`write_rate`](crate::domain::write_rate)).
+/// Mutations that send messages are charged elsewhere ([`write_rate`](crate::domain::write_rate)),
+/// because they store more than their arguments.
 fn charge(ctx: &Context<'_>, app: &App, caller: &Caller) -> Result<(), Fault> {
     // An operator has no account.
     let Ok(account) = caller.account() else { return Ok(()) };
@@ -77,7 +79,7 @@ fn charge(ctx: &Context<'_>, app: &App, caller: &Caller) -> Result<(), Fault> {
     app.writes.take((&account).into(), bytes)
 }
 
-/// Number of bytes of the text in an argument, including the names of object members.
+/// Returns the number of bytes of the text in an argument, including the names of object members.
 fn bytes_of(value: &Value) -> usize {
     match value {
         Value::String(text) => text.len(),
@@ -90,14 +92,15 @@ fn bytes_of(value: &Value) -> usize {
     }
 }
 
-/// Writes entries for mutations that were refused before execution because the caller's role cannot use them.
+/// Writes entries for mutations that were refused before execution, because the role of the caller
+/// cannot use them.
 pub async fn enter_forbidden(app: &Arc<App>, caller: &Caller, mutations: &[String]) {
     for action in mutations.iter().filter_map(|name| AuditAction::of_mutation(name)) {
         enter_refusal(app, caller, action, Code::Forbidden.as_str(), Target::Nothing).await;
     }
 }
 
-/// Writes an entry for a refused mutation. If that fails, the failure is only logged.
+/// Writes an entry for a refused mutation. If writing the entry fails, the failure is only logged.
 async fn enter_refusal(
     app: &App,
     caller: &Caller,
@@ -110,13 +113,14 @@ async fn enter_refusal(
     }
 }
 
-/// The root of all mutations. It writes entries for calls whose arguments async-graphql refuses before they reach
-/// [`audited`].
+/// The root of all mutations. It writes entries for calls with arguments that async-graphql refuses
+/// before the calls reach [`audited`].
 pub struct Audited<M>(pub M);
 
 impl<M: ObjectType> ContainerType for Audited<M> {
     async fn resolve_field(&self, ctx: &Context<'_>) -> ServerResult<Option<Value>> {
-        // Boxed, because this future is copied for every mutation and is as large as the largest one.
+        // The future is boxed, because it is copied for every mutation and is as large as the
+        // future of the largest mutation.
         let answer = Box::pin(self.0.resolve_field(ctx)).await;
         if let Err(error) = &answer
             && error.source.is_none()

@@ -139,7 +139,7 @@ impl LedgerQuery {
     }
 }
 
-/// The implementation of both `ledger` fields for a whole team.
+/// Implements both `ledger` fields for a whole team.
 pub async fn list_of_team(
     ctx: &Context<'_>,
     team_id: uuid::Uuid,

@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// Approximate number of bytes of a value in a response.
+/// Approximate number of bytes that a value needs in a response.
 pub const VALUE_BYTES: usize = 100;
 
 /// Dimension by which usage is split.
@@ -62,13 +62,15 @@ impl Usage {
     /// fewer fields of each can be selected, because the size of a response is limited.
     async fn buckets(&self, ctx: &Context<'_>) -> Result<Vec<UsageBucket>> {
         let buckets = &self.0.buckets;
-        // The cost estimate of the document assumes ten buckets.
+        // The memory is reserved here, because the cost estimate of the document assumes only ten
+        // buckets.
         ctx.reservation()?.take(buckets.len() * (1 + values_in(ctx.field())) * VALUE_BYTES)?;
         Ok(buckets.iter().cloned().map(UsageBucket).collect())
     }
 }
 
-/// The number of values inside a field of the response if all pages are as long as requested.
+/// Returns the number of values inside a field of the response, assuming that all pages are as long
+/// as requested.
 fn values_in(field: SelectionField<'_>) -> usize {
     let inside = field.selection_set().map(|field| 1 + values_in(field));
     let arguments = field.arguments().unwrap_or_default();

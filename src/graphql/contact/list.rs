@@ -1,4 +1,4 @@
-//! Queries of contacts.
+//! Queries for contacts.
 
 use async_graphql::{Context, ID, InputObject, Object, Result};
 

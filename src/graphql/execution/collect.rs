@@ -1,10 +1,14 @@
-//! Collects the fields of an operation (`CollectFields`, section 6.3.2 of the specification): expands fragments,
-//! evaluates `@skip` and `@include`, merges fields with the same response key, and leaves out arguments and input fields
-//! whose variable has no value (sections 3.10 and 6.4.1).
+//! Collects the fields of an operation (`CollectFields`, section 6.3.2 of the specification).
+//! Expands fragments, evaluates `@skip` and `@include`, and merges fields with the same response
+//! key. Leaves out arguments and input fields whose variable has no value (sections 3.10 and
+//! 6.4.1).
 //!
-//! async-graphql would execute each occurrence of a field separately. It would also use null for a variable without a
-//! value, which clears a stored value in an update instead of keeping it. The schema has no interfaces and unions, so the
-//! type condition of a fragment is always the type on which it is spread.
+//! async-graphql would execute each occurrence of a field separately. It would also treat a
+//! variable without a value as null. In an update, this would clear a stored value instead of
+//! keeping it.
+//!
+//! The schema has no interfaces or unions, so the type condition of a fragment is always the type
+//! on which the fragment is spread.
 
 use std::{cell::Cell, collections::HashSet};
 
@@ -22,12 +26,12 @@ use super::{
     schema_index::{SchemaIndex, TypeRef, root_type},
 };
 
-/// The response key of the placeholder in an empty selection set. async-graphql would treat a field with an empty set as
-/// a scalar. No document can have this key.
+/// The response key of the placeholder that is put into an empty selection set. async-graphql would
+/// treat a field with an empty selection set as a scalar. A document cannot contain this key.
 pub const PLACEHOLDER_KEY: &str = "";
 
-/// Collects the fields of a valid operation. `variables` must include the defaults. Fails if the condition of `@skip` or
-/// `@include` is null.
+/// Collects the fields of a valid operation. `variables` must include the default values. Fails if
+/// the condition of `@skip` or `@include` is null.
 pub fn collect(
     document: &ExecutableDocument,
     operation: &OperationDefinition,
@@ -59,12 +63,14 @@ struct Collector<'d> {
     /// The declared variables that have no value.
     absent: HashSet<&'d Name>,
     index: &'d SchemaIndex,
-    /// The position of a condition that is null. Validation allows this for a nullable variable with a default.
+    /// The position of a condition that is null. Validation allows a null condition for a nullable
+    /// variable with a default.
     null_condition: Cell<Option<Pos>>,
 }
 
 impl<'d> Collector<'d> {
-    /// Merges the selection sets of all occurrences of a field. All are on the same type.
+    /// Merges the selection sets of all occurrences of a field. All selection sets are on the same
+    /// type.
     fn selection_set(
         &self,
         on: &str,
@@ -85,7 +91,7 @@ impl<'d> Collector<'d> {
         SelectionSet { items: items.collect() }
     }
 
-    /// Adds the fields of a selection set to the occurrences by response key.
+    /// Adds the fields of a selection set to the occurrences, which are grouped by response key.
     fn fields(
         &self,
         set: &'d SelectionSet,
@@ -118,7 +124,7 @@ impl<'d> Collector<'d> {
 
     fn field(&self, on: &str, occurrences: &[&'d Positioned<Field>]) -> Field {
         let first = &occurrences[0].node;
-        // The index has no `__typename`, which has neither arguments nor fields.
+        // The index does not contain `__typename`. This field has neither arguments nor fields.
         let definition = self.index.field(on, &first.name.node);
         let arguments = first.arguments.iter().filter_map(|(name, value)| {
             let argument = definition?.args.get(name.node.as_str())?;
@@ -142,15 +148,16 @@ impl<'d> Collector<'d> {
         }
     }
 
-    /// A value without the input fields whose variable has no value. `None` if the value itself is such a variable. In a
-    /// list such a variable becomes null, so that the other items keep their positions.
+    /// Returns a value without the input fields whose variable has no value. Returns `None` if the
+    /// value itself is a variable without a value. In a list, a variable without a value becomes
+    /// null, so that the other items keep their positions.
     fn without_absent_variables(&self, value: &Value, of_type: &TypeRef) -> Option<Value> {
         Some(match value {
             Value::Variable(name) if self.absent.contains(name) => return None,
             Value::List(items) => {
                 let of_item = match of_type.nullable() {
                     TypeRef::List(inner) => inner,
-                    // A list in a scalar such as `JSONObject`.
+                    // The list is inside a scalar such as `JSONObject`.
                     scalar => scalar,
                 };
                 let items = items.iter().map(|item| self.without_absent_variables(item, of_item));
@@ -198,7 +205,7 @@ fn selected(field: Field, pos: Pos) -> Positioned<Selection> {
     Positioned::new(Selection::Field(Positioned::new(field, pos)), pos)
 }
 
-/// A field for a selection set in which no field is left.
+/// Returns the placeholder for a selection set in which no field is left.
 fn placeholder(pos: Pos) -> Field {
     Field {
         alias: Some(Positioned::new(Name::new(PLACEHOLDER_KEY), pos)),

@@ -1,7 +1,7 @@
-//! Estimates the cost of a document and refuses documents that exceed a limit.
+//! Estimates the cost of a document, and refuses a document whose cost exceeds a limit.
 //!
-//! This runs before validation, which walks a fragment once for every spread of it: a document of one kilobyte could
-//! keep a core busy for minutes.
+//! The cost is checked before validation, because validation walks a fragment each time it is
+//! spread. A document of one kilobyte could therefore keep a processor busy for minutes.
 
 use async_graphql::{
     ServerError, Variables,
@@ -14,22 +14,25 @@ use super::{
     schema_index::SchemaIndex,
 };
 
-/// Estimated bytes of one field in the response to an introspection, with its name and description.
+/// Estimated number of bytes of one field in the response to an introspection, including its name
+/// and description.
 const INTROSPECTION_FIELD_BYTES: u64 = 128;
 
-/// The estimated cost of a document, which is that of its most expensive operation.
+/// The estimated cost of a document. It is the cost of the document's most expensive operation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
-    /// Fields of the response.
+    /// Number of fields in the response.
     pub fields: u64,
-    /// Fields and fragments of the introspections, each counted as often as it is executed.
+    /// Number of fields and fragments in the introspections, each counted as often as it is
+    /// executed.
     pub introspection: u64,
-    /// Bytes of memory for the variables of all operations and for the response to an introspection.
+    /// Number of bytes of memory for the variables of all operations and for the response to an
+    /// introspection.
     pub bytes: u64,
 }
 
-/// Estimates the cost of a document. Fails if it exceeds a limit, spreads an unknown fragment, or has a fragment that
-/// contains itself.
+/// Estimates the cost of a document. Fails if the cost exceeds a limit, if the document spreads an
+/// unknown fragment, or if a fragment contains itself.
 pub fn check_cost(
     document: &ExecutableDocument,
     variables: &Variables,
@@ -49,7 +52,8 @@ pub fn check_cost(
         cost.introspection = cost.introspection.max(estimate.introspection);
         cost.bytes = cost.bytes.max(introspection_bytes);
     }
-    // Validation also walks every fragment from its definition, even if nothing spreads it.
+    // All fragments are estimated, because validation also walks the fragments that are never
+    // spread.
     for (name, fragment) in &document.fragments {
         let estimate = estimator.fragment(name, fragment.pos)?;
         expanded_fields = expanded_fields.saturating_add(estimate.expanded_fields);

@@ -1,5 +1,5 @@
-//! Caches parsed documents by the SHA-256 of their text once they are known to be valid. Limits, roles and variables
-//! are checked for every request.
+//! Caches parsed documents that are known to be valid, by the SHA-256 of their text. Limits, roles
+//! and variables are still checked for every request.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,16 +15,16 @@ use super::{
 };
 use crate::graphql::errors::{Code, error};
 
-/// Maximum estimated bytes of all cached documents.
+/// Maximum estimated number of bytes of all cached documents.
 const DOCUMENTS_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
-/// How a request identifies its document.
+/// The document that a request asks for.
 #[derive(Debug)]
 pub enum DocumentSource {
     Text(String),
-    /// The hash of a persisted query, whose text was sent earlier.
+    /// The hash of a persisted query. The text of the query was sent earlier.
     Hash(Hash),
-    /// The text of a persisted query and its expected hash.
+    /// The text of a persisted query, and the hash that the text must have.
     TextOfHash(String, Hash),
 }
 
@@ -33,7 +33,7 @@ pub struct CachedDocument {
     pub document: ExecutableDocument,
     pub text_bytes: usize,
     pub tokens: usize,
-    /// The roles for whose schema it is known to be valid.
+    /// The roles for whose schema the document is known to be valid.
     valid_for: Mutex<Vec<Role>>,
 }
 
@@ -42,11 +42,11 @@ pub struct ResolvedDocument {
     hash: Hash,
     pub cached: Arc<CachedDocument>,
     pub text: Arc<str>,
-    /// The owner for whom the text is kept as a persisted query if it is valid.
+    /// The owner for whom the text is stored as a persisted query if the document is valid.
     persist_for: Option<Owner>,
 }
 
-/// The valid documents and the persisted queries.
+/// The cache of valid documents, and the persisted queries.
 #[derive(Clone)]
 pub struct DocumentCache {
     documents: Cache<Hash, Arc<CachedDocument>>,
@@ -66,7 +66,7 @@ impl Default for DocumentCache {
 }
 
 impl DocumentCache {
-    /// Finds the document of a request, and parses it if it is not cached.
+    /// Finds the document for a request, and parses the document if it is not cached.
     pub async fn resolve(
         &self,
         source: DocumentSource,
@@ -87,7 +87,7 @@ impl DocumentCache {
                 (text.into(), hash, Some(owner))
             }
             DocumentSource::Hash(hash) => {
-                // Apollo clients compare this message.
+                // Apollo clients compare the error message with this string.
                 let unknown = || error(Code::PersistedQueryNotFound, "PersistedQueryNotFound");
                 (self.persisted.text(owner, &hash).ok_or_else(unknown)?, hash, None)
             }
@@ -99,7 +99,7 @@ impl DocumentCache {
         Ok(ResolvedDocument { hash, cached, text, persist_for })
     }
 
-    /// Keeps a document that is valid for a role.
+    /// Stores a document that is valid for a role.
     pub async fn insert_valid(&self, document: &ResolvedDocument, role: Role) {
         if document.cached.mark_valid_for(role) {
             self.documents.insert(document.hash, Arc::clone(&document.cached)).await;
@@ -111,12 +111,12 @@ impl DocumentCache {
 }
 
 impl CachedDocument {
-    /// Whether the document is known to be valid for the schema of this role.
+    /// Returns whether the document is known to be valid for the schema of this role.
     pub fn is_valid_for(&self, role: Role) -> bool {
         self.valid_for.lock().unwrap_or_else(PoisonError::into_inner).contains(&role)
     }
 
-    /// Marks the document as valid for a role. Returns whether that was not known before.
+    /// Marks the document as valid for a role. Returns true if the document was not marked before.
     fn mark_valid_for(&self, role: Role) -> bool {
         let mut roles = self.valid_for.lock().unwrap_or_else(PoisonError::into_inner);
         let is_new = !roles.contains(&role);
@@ -127,7 +127,7 @@ impl CachedDocument {
     }
 }
 
-/// Parses a document within the limits of its length, tokens and nesting.
+/// Parses a document within the limits on its length, tokens and nesting.
 pub fn parse(text: &str) -> Result<CachedDocument, ServerError> {
     check_count(text.chars().count(), QUERY_CHARS_MAX, "The query", "characters")?;
     let parsed = validation::parse(text)?;
@@ -140,7 +140,8 @@ pub fn parse(text: &str) -> Result<CachedDocument, ServerError> {
     })
 }
 
-/// Estimated bytes of a parsed document, which are many times those of its text.
+/// Returns the estimated number of bytes of a parsed document. A parsed document needs many times
+/// as much memory as its text.
 fn bytes_of(cached: &CachedDocument) -> u32 {
     u32::try_from(8_192 + 64 * cached.text_bytes).unwrap_or(u32::MAX)
 }

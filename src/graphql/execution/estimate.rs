@@ -1,5 +1,5 @@
-//! Estimates the size of the response to a document and the memory of its variables, in a single walk that visits each
-//! fragment once.
+//! Estimates the size of the response to a document, and the memory for its variables. The document
+//! is walked only once, and each fragment is visited only once.
 
 use std::collections::HashMap;
 
@@ -20,25 +20,25 @@ use crate::domain::page::PAGE_DEFAULT;
 
 /// Estimated length of a list that is not a page.
 pub const LIST_LENGTH: u64 = 10;
-/// Estimated bytes of memory of a value, without its text.
+/// Estimated number of bytes of memory for a value, without its text.
 const VALUE_BYTES: usize = 64;
 
-/// The estimate of a selection set.
+/// The estimated size of a selection set.
 #[derive(Clone, Copy, Default)]
 pub struct Estimate {
-    /// Fields, with each fragment counted wherever it is spread.
+    /// Number of fields, with each fragment counted wherever it is spread.
     pub expanded_fields: usize,
-    /// Fields at the top level of the set, including those of its fragments.
+    /// Number of fields at the top level of the selection set, including the fields of fragments.
     pub root_fields: usize,
     pub depth: usize,
     pub introspection_depth: usize,
-    /// Fields of the response, without those in an introspection.
+    /// Number of fields in the response, without the fields of introspections.
     pub complexity: u64,
-    /// Fields and fragments of introspections, each counted as often as it is executed.
+    /// Number of fields and fragments in introspections, each counted as often as it is executed.
     pub introspection: u64,
     /// Number of `__schema` fields.
     pub schema_fields: usize,
-    /// Bytes of variables, each counted wherever an argument uses it.
+    /// Number of bytes of variables, each counted wherever an argument uses it.
     pub input_bytes: u64,
 }
 
@@ -49,7 +49,8 @@ pub struct Estimator<'d> {
     variable_bytes: HashMap<&'d Name, u64>,
     index: &'d SchemaIndex,
     introspections: introspection::Counter<'d>,
-    /// `None` while a fragment is being estimated, which detects cycles.
+    /// The estimates of the fragments. The value is `None` while a fragment is being estimated.
+    /// This makes cycles detectable.
     fragments: HashMap<&'d Name, Option<Estimate>>,
     aliases: usize,
 }
@@ -82,7 +83,7 @@ impl<'d> Estimator<'d> {
         Ok(self.with_directives(set, operation.directives.iter().chain(of_variables)))
     }
 
-    /// Fails if a fragment is not defined or contains itself.
+    /// Returns the estimate of a fragment. Fails if the fragment is not defined or contains itself.
     pub fn fragment(&mut self, name: &'d Name, pos: Pos) -> Result<Estimate, ServerError> {
         match self.fragments.get(name) {
             Some(Some(estimate)) => return Ok(*estimate),
@@ -92,7 +93,8 @@ impl<'d> Estimator<'d> {
             }
             None => {}
         }
-        // Validation reports this too, but only after it has walked the rest of the document.
+        // Validation also reports unknown fragments, but only after it has walked the rest of the
+        // document.
         let Some(fragment) = self.document.fragments.get(name) else {
             return Err(invalid(format!("The fragment {:?} is not defined.", name.as_str()), pos));
         };
@@ -104,7 +106,7 @@ impl<'d> Estimator<'d> {
         Ok(estimate)
     }
 
-    /// The number of aliases in the operations and fragments that were estimated.
+    /// Returns the number of aliases in the operations and fragments that have been estimated.
     pub fn aliases(&self) -> usize {
         self.aliases
     }
@@ -148,7 +150,7 @@ impl<'d> Estimator<'d> {
         }
         let index = self.index;
         let name = field.name.node.as_str();
-        // Validation reports fields that are not in the schema.
+        // A field that is not in the schema is ignored here, because validation reports it.
         let (inner_type, count) = index.field(on, name).map_or(("", 1), |definition| {
             (definition.of_type.name(), self.list_length(on, field, definition))
         });
@@ -177,7 +179,7 @@ impl<'d> Estimator<'d> {
         })
     }
 
-    /// Adds the variables in the arguments of directives.
+    /// Adds the variables that the arguments of directives use.
     fn with_directives<'a>(
         &self,
         estimate: Estimate,
@@ -190,7 +192,7 @@ impl<'d> Estimator<'d> {
         Estimate { input_bytes, ..estimate }
     }
 
-    /// Bytes of the variables in a value.
+    /// Returns the number of bytes of the variables in a value.
     fn input_bytes(&self, value: &Value) -> u64 {
         match value {
             Value::Variable(name) => self.variable_bytes.get(name).copied().unwrap_or_default(),
@@ -204,13 +206,14 @@ impl<'d> Estimator<'d> {
         }
     }
 
-    /// The expected number of values of a field; 1 if it is not a list.
+    /// Returns the expected number of values that a field returns. The number is 1 if the field is
+    /// not a list.
     fn list_length(&self, on: &str, field: &Field, definition: &schema_index::Field) -> u64 {
         let of_type = &definition.of_type;
         if of_type.name().ends_with("Connection") || definition.args.contains_key("first") {
             return self
                 .largest_argument(field, &["first", "last"], |value| match value {
-                    // The resolver refuses sizes that are not valid.
+                    // The resolver refuses page sizes that are not valid.
                     ConstValue::Number(size) => size.as_u64(),
                     _ => None,
                 })
@@ -221,7 +224,7 @@ impl<'d> Estimator<'d> {
         if !of_type.is_list() || on.ends_with("Connection") {
             return 1;
         }
-        // A mutation with a list of inputs has one payload for each input.
+        // A mutation with a list of inputs returns one payload for each input.
         self.largest_argument(field, &["input"], |value| match value {
             ConstValue::List(inputs) => u64::try_from(inputs.len()).ok(),
             _ => None,
@@ -229,7 +232,8 @@ impl<'d> Estimator<'d> {
         .unwrap_or(LIST_LENGTH)
     }
 
-    /// The largest number that `read` finds in the named arguments or in the variables that they use.
+    /// Returns the largest number that `read` finds in the named arguments or in the variables that
+    /// they use.
     fn largest_argument(
         &self,
         field: &Field,
@@ -239,7 +243,7 @@ impl<'d> Estimator<'d> {
         let named = field.arguments.iter().filter(|(name, _)| names.contains(&name.node.as_str()));
         let numbers = named.filter_map(|(_, value)| match &value.node {
             Value::Variable(name) => self.variables.get(name).and_then(&read),
-            // The length of a list is known even if its items are variables.
+            // The length of a list is known even if the items of the list are variables.
             Value::List(inputs) => read(&ConstValue::List(vec![ConstValue::Null; inputs.len()])),
             value => value.clone().into_const().and_then(|value| read(&value)),
         });
@@ -247,7 +251,7 @@ impl<'d> Estimator<'d> {
     }
 }
 
-/// Estimated bytes of memory of a value.
+/// Returns the estimated number of bytes of memory for a value.
 fn bytes_of(value: &ConstValue) -> u64 {
     fn bytes(value: &ConstValue) -> usize {
         let content = match value {

@@ -48,7 +48,8 @@ pub struct QueryExecutor {
     field_permits: FieldPermits,
 }
 
-/// Maximum number of fields and fragments of an introspection that is executed without an introspection permit.
+/// Maximum number of fields and fragments in an introspection that is executed without an
+/// introspection permit.
 pub const INTROSPECTION_SHORT: u64 = 500;
 const FIELD_PERMIT_TIMEOUT: &str = "Timed out while waiting for other large requests from this team. Nothing was \
     changed. Try again.";
@@ -64,8 +65,8 @@ impl QueryExecutor {
         }
     }
 
-    /// Parses the document of a request, finds the operation and checks the cost. The document is validated when it is
-    /// executed.
+    /// Parses the document of a request, finds the operation and checks the cost. The document is
+    /// not validated until the request is executed.
     pub async fn prepare(
         &self,
         caller: Caller,
@@ -86,8 +87,9 @@ impl QueryExecutor {
         Ok(Prepared { caller, document, operation_name, variables, kind, cost })
     }
 
-    /// Executes a query or a mutation. `budget` bounds its reads, and the memory of the answer is taken from
-    /// `reservation`. Waiting for permits ends at the `deadline`. An internal error shows only `request_id`.
+    /// Executes a query or a mutation. `budget` limits the reads of the request, and the memory for
+    /// the answer is taken from `reservation`. Permits are awaited until `deadline`. An internal
+    /// error shows only `request_id`.
     pub async fn execute(
         &self,
         mut prepared: Prepared,
@@ -106,7 +108,8 @@ impl QueryExecutor {
             Err(Refused::Invalid(errors)) => return Answer::Refused(errors),
             Err(Refused::Forbidden(forbidden)) => {
                 let (caller, mutations) = (&prepared.caller, &forbidden.mutations);
-                // Boxed, because it is rare and would enlarge the future of every request.
+                // The future is boxed, because it is rarely needed and would enlarge the future of
+                // every request.
                 Box::pin(audit_log::enter_forbidden(&app, caller, mutations)).await;
                 return Answer::refused(forbidden.error);
             }
@@ -142,8 +145,9 @@ impl QueryExecutor {
         self.answer(&operation, response, request_id)
     }
 
-    /// Starts a subscription and returns its answers, one for each event. It receives events from the moment at which
-    /// this returns. `budget` bounds its reads.
+    /// Starts a subscription, and returns its answers, one for each event. When this function
+    /// returns, the subscription receives all later events. `budget` limits the reads of the
+    /// subscription.
     pub async fn subscribe(
         &self,
         mut prepared: Prepared,
@@ -162,7 +166,7 @@ impl QueryExecutor {
         let mut responses = self.schemas.executable.execute_stream(request);
         tokio::select! {
             biased;
-            // A refused subscription has a response before any event.
+            // If the subscription is refused, there is a response before any event.
             first = responses.next() => {
                 let first = first.unwrap_or_default();
                 return Err(match self.answer(&operation, first, &request_id) {
@@ -181,8 +185,8 @@ impl QueryExecutor {
         Ok(answers.boxed())
     }
 
-    /// Validates the document against the schema of the caller's role, unless it is known to be valid, and coerces the
-    /// variables. Returns the operation with its fields collected.
+    /// Validates the document against the schema of the caller's role, unless the document is known
+    /// to be valid, and coerces the variables. Returns the operation with its collected fields.
     async fn validate(&self, prepared: &mut Prepared) -> Result<OperationDefinition, Refused> {
         let Prepared { caller, document, operation_name, variables, .. } = prepared;
         let (role, full) = (caller.role(), &self.schemas.full);
@@ -222,14 +226,14 @@ impl QueryExecutor {
         request.data(app).data(audience).data(DataLoader::new(rows, loaders::spawn)).data(caller)
     }
 
-    /// Completes the response of async-graphql and gives each error its code.
+    /// Completes async-graphql's response, and adds a code to each error.
     fn answer(
         &self,
         operation: &OperationDefinition,
         mut response: Response,
         request_id: &str,
     ) -> Answer {
-        // An executed request has data or an error with a path.
+        // If the request was executed, the response has data or an error with a path.
         let was_executed = response.data != async_graphql::Value::Null
             || response.errors.iter().any(|error| !error.path.is_empty());
         if !was_executed {
@@ -241,7 +245,7 @@ impl QueryExecutor {
     }
 }
 
-/// The request that async-graphql executes.
+/// Returns the request that async-graphql executes.
 fn to_request(operation: OperationDefinition, variables: Variables) -> Request {
     let pos = operation.selection_set.pos;
     let mut request = Request::new("").variables(variables);

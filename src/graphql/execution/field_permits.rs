@@ -1,5 +1,5 @@
-//! Limits how many fields are executed at the same time. A field that waits for rows takes about 8 KB, and all fields
-//! of a request are executed concurrently.
+//! Limits how many fields are executed at the same time. The number is limited because all fields
+//! of a request are executed concurrently, and a field that waits for rows takes about 8 KB.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,17 +8,18 @@ use crate::{
     domain::{caller::Caller, deadline::Deadline},
 };
 
-/// Maximum estimated number of fields in a request that is executed without waiting.
+/// Maximum estimated number of fields in a request that is executed without a permit for its
+/// fields.
 pub const FIELDS_WITHOUT_WAITING_MAX: usize = 100;
-/// Maximum estimated number of fields in a team's other requests that are executed at the same time. The largest
-/// request has as many fields.
+/// Maximum estimated number of fields that are executed at the same time in the larger requests of
+/// a team. This is also the maximum number of fields in one request.
 pub const FIELDS_OF_TEAM_MAX: usize = 5_000;
 
-/// The permits of all teams.
+/// The field permits of all teams.
 #[derive(Clone)]
 pub struct FieldPermits(Arc<FairScheduler>);
 
-/// Permits the fields of one request until it is dropped.
+/// The permit to execute the fields of one request. It is released when this value is dropped.
 pub struct FieldPermit {
     permits: FieldPermits,
     scope: Scope,
@@ -33,7 +34,8 @@ impl Default for FieldPermits {
 }
 
 impl FieldPermits {
-    /// Waits until this many fields may be executed for the caller. `None` if the deadline passes first.
+    /// Waits until this many fields may be executed for the caller. Returns `None` if this is not
+    /// possible before the deadline.
     pub async fn wait(
         &self,
         caller: &Caller,
@@ -51,9 +53,9 @@ impl FieldPermits {
 }
 
 impl FieldPermit {
-    /// Releases the permit while a mutation waits for its result, because the fields of the payload are executed only
-    /// afterwards, and then acquires it again. If the deadline passes first, the payload is executed without a permit:
-    /// a completed mutation must be answered.
+    /// Releases the permit while a mutation waits for its result, because the fields of the payload
+    /// are executed only afterwards. Then acquires the permit again. If the deadline passes first,
+    /// the payload is executed without a permit, because a completed mutation must be answered.
     pub async fn lend<T, E>(
         &self,
         deadline: &Deadline,

@@ -1,5 +1,5 @@
-//! Counts the fields and fragments that async-graphql executes for an introspection. The count uses the real schema,
-//! because an average length would be wrong for its lists, which differ widely.
+//! Counts the fields and fragments that async-graphql executes for an introspection. The lists in
+//! the schema have very different lengths, so the count uses their real lengths and not an average.
 
 use std::sync::LazyLock;
 
@@ -14,14 +14,16 @@ use super::{
     schema_index::{self, SchemaIndex, TypeRef, root_type},
 };
 
-/// Number of directives: `@deprecated`, `@include`, `@oneOf`, `@skip` and `@specifiedBy`. Each counts with one argument.
+/// Number of directives: `@deprecated`, `@include`, `@oneOf`, `@skip` and `@specifiedBy`. Each
+/// directive is counted with one argument.
 const DIRECTIVES: usize = 5;
 
-/// Counted as the type of every directive argument. None of them has more than one `ofType`.
+/// The type that is assumed for every directive argument. The type of each real argument has at
+/// most one `ofType`.
 static DIRECTIVE_ARGUMENT: LazyLock<TypeRef> =
     LazyLock::new(|| TypeRef::NonNull(Box::new(TypeRef::Named("Boolean".to_owned()))));
 
-/// Counts the introspections of one document, up to a common maximum.
+/// Counts the fields and fragments in the introspections of one document, up to a common maximum.
 pub struct Counter<'d> {
     document: &'d ExecutableDocument,
     variables: &'d Variables,
@@ -29,7 +31,7 @@ pub struct Counter<'d> {
     remaining: u64,
 }
 
-/// The object of the introspection schema on which a selection set is executed.
+/// The object in the introspection schema on which a selection set is executed.
 #[derive(Clone, Copy)]
 enum Node<'d> {
     Schema,
@@ -57,8 +59,9 @@ impl<'d> Counter<'d> {
         Self { document, variables, index, remaining: INTROSPECTION_MAX }
     }
 
-    /// Counts a field `__schema` or `__type` with everything in it. No fragment of the document may contain itself.
-    /// Fails once the introspections of the document exceed [`INTROSPECTION_MAX`], which also bounds the counting.
+    /// Counts a `__schema` or `__type` field and everything in it. Fragments of the document must
+    /// not contain themselves. Fails as soon as the introspections of the document exceed
+    /// [`INTROSPECTION_MAX`]. This also limits the time for counting.
     pub fn count(&mut self, field: &'d Field) -> Result<u64, ServerError> {
         let remaining = self.remaining;
         self.count_one()?;
@@ -78,7 +81,7 @@ impl<'d> Counter<'d> {
         Ok(())
     }
 
-    /// The type that the argument `name` of `__type` selects.
+    /// Returns the type that the argument `name` of `__type` selects.
     fn requested_type(&self, field: &Field) -> Option<&'d schema_index::Type> {
         let name = field.get_argument("name")?;
         match &name.node {
@@ -161,7 +164,7 @@ impl<'d> Counter<'d> {
             (Node::Field(schema_index::Field { of_type, .. }) | Node::Input(of_type), "type") => {
                 self.for_each([Node::Type(of_type)], set)
             }
-            // The schema has no interfaces or unions, and the other fields return scalars.
+            // All other fields return scalars, because the schema has no interfaces or unions.
             _ => Ok(()),
         }
     }

@@ -1,5 +1,6 @@
-//! Executes long introspections in threads of their own, one at a time for each team. async-graphql executes an
-//! introspection without yielding, which would block a thread of the runtime.
+//! Executes each long introspection in a separate thread, one at a time for each team. In a thread
+//! of the runtime, an introspection would block other tasks, because async-graphql executes it
+//! without yielding.
 
 use std::{panic::resume_unwind, sync::Arc};
 
@@ -14,19 +15,19 @@ use crate::{
     limits::quota::{Permit, Quota},
 };
 
-/// Maximum number of long introspections that run or wait.
+/// Maximum number of long introspections that are running or waiting.
 const INTROSPECTIONS_MAX: usize = 256;
-/// Maximum number of long introspection queries that one team may have in progress. Each holds one
-/// of the team's request permits while it waits.
+/// Maximum number of long introspections that are running or waiting for one team. Each of them
+/// also occupies one of the team's request permits.
 pub const INTROSPECTIONS_OF_TEAM_MAX: usize = 8;
 
-/// The permits of all teams.
+/// The introspection permits of all teams.
 pub struct IntrospectionPermits {
     scheduler: db::FairScheduler,
     quota: Arc<Quota<Uuid>>,
 }
 
-/// Permits one long introspection until it is dropped.
+/// The permit to execute one long introspection. It is released when this value is dropped.
 pub struct IntrospectionPermit(
     #[expect(dead_code, reason = "released on drop")] (db::Slot, Permit<Uuid>),
 );
@@ -39,8 +40,8 @@ impl Default for IntrospectionPermits {
 }
 
 impl IntrospectionPermits {
-    /// Waits until the caller may execute a long introspection. Fails with UNAVAILABLE if its team has too many of
-    /// them, or if the deadline passes.
+    /// Waits until the caller may execute a long introspection. Fails with UNAVAILABLE if the
+    /// caller's team already has too many of them, or if the deadline passes.
     pub async fn wait(
         &self,
         caller: &Caller,
@@ -62,7 +63,7 @@ impl IntrospectionPermits {
     }
 }
 
-/// Executes an introspection in a thread of its own and then releases the permit.
+/// Executes an introspection in a separate thread, and then releases the permit.
 pub async fn introspect(
     schema: impl Executor,
     request: Request,

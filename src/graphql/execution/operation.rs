@@ -1,4 +1,4 @@
-//! Selects the operation of a document and prepares its variables.
+//! Finds the operation to execute in a document, and prepares the operation's variables.
 
 use std::collections::HashSet;
 
@@ -9,7 +9,7 @@ use async_graphql::{
 
 use crate::graphql::errors::{Code, error};
 
-/// The operation to execute (`GetOperation`, section 6.1 of the specification).
+/// Returns the operation to execute (`GetOperation`, section 6.1 of the specification).
 pub fn find_operation<'d>(
     document: &'d ExecutableDocument,
     name: Option<&str>,
@@ -28,8 +28,8 @@ pub fn find_operation<'d>(
     Ok(operation)
 }
 
-/// Refuses mutations and subscriptions with GET, which must not change anything: opening the URL in a browser is enough
-/// to send a GET.
+/// Refuses mutations and subscriptions that are sent with GET. A GET request must not change
+/// anything, because opening a URL in a browser is enough to send one.
 pub fn check_method(
     operation: &Positioned<OperationDefinition>,
     is_get: bool,
@@ -41,7 +41,8 @@ pub fn check_method(
     Ok(())
 }
 
-/// Drops undeclared variables. They are unused, and a subscription would keep them in memory until it ends.
+/// Drops variables that the operation does not declare. They are not used, and a subscription would
+/// keep them in memory until it ends.
 pub fn drop_undeclared_variables(
     operation: &Positioned<OperationDefinition>,
     variables: &mut Variables,
@@ -52,8 +53,8 @@ pub fn drop_undeclared_variables(
     variables.retain(|name, _| declared.contains(name));
 }
 
-/// Adds the defaults of missing variables (section 6.1.2 of the specification). async-graphql would ignore them in
-/// `@skip` and `@include`.
+/// Adds the default values of variables that are missing (section 6.1.2 of the specification).
+/// async-graphql would ignore these defaults in `@skip` and `@include`.
 pub fn add_defaults(operation: &Positioned<OperationDefinition>, variables: &mut Variables) {
     for definition in &operation.node.variable_definitions {
         let name = &definition.node.name.node;

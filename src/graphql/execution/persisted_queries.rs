@@ -1,7 +1,8 @@
-//! Persisted queries: texts that an account sent together with their hash, and can then request by the hash alone. Each
-//! account has its own, so that hashes do not reveal the queries of others. If the total size exceeds its maximum, the
-//! team with the most bytes loses its least recently used queries, so that no team displaces those of another. Accounts
-//! of one team share its part.
+//! Persisted queries. An account sends the text of a query together with its hash, and can then
+//! request the query by the hash alone. Each account has its own queries, so that a hash does not
+//! reveal the queries of other accounts. If the total size exceeds its maximum, the team with the
+//! most bytes loses its least recently used queries. A team therefore cannot displace the queries
+//! of smaller teams. The accounts of one team share the team's part.
 
 use std::{
     collections::HashMap,
@@ -13,15 +14,16 @@ use uuid::Uuid;
 
 use crate::domain::caller::Caller;
 
-/// Maximum size of all queries, in bytes.
+/// Maximum size of all persisted queries, in bytes.
 pub const BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Estimated size of a query without its text, in bytes.
+/// Estimated number of bytes that a query needs in addition to its text.
 const OVERHEAD_BYTES: usize = 128;
 
-/// The SHA-256 of the text of a query.
+/// The SHA-256 of a query's text.
 pub type Hash = [u8; 32];
 
-/// The account that persisted queries belong to. An operator's key counts as an account without a team.
+/// The account that owns persisted queries. An operator's key is treated as an account without a
+/// team.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Owner {
     team: Option<Uuid>,
@@ -51,13 +53,13 @@ impl Default for OfTeam {
 }
 
 impl PersistedQueries {
-    /// The text that this owner sent with the hash.
+    /// Returns the text that this owner sent with the hash.
     pub fn text(&self, owner: Owner, hash: &Hash) -> Option<Arc<str>> {
         let mut teams = self.teams();
         teams.get_mut(&owner.team)?.by_account.get(&(owner.account, *hash)).cloned()
     }
 
-    /// Stores a query's text for its owner.
+    /// Stores the text of a query for its owner.
     pub fn insert(&self, owner: Owner, hash: Hash, text: &Arc<str>) {
         let mut teams = self.teams();
         let team = teams.entry(owner.team).or_default();
@@ -122,7 +124,7 @@ mod tests {
         for account in 0..20 {
             for at in 0..200 {
                 queries.insert(owner(2, account + 2), hash(at), &long);
-                // Queries that are used stay, like the last one.
+                // Queries that are still used remain stored, as does the last one.
                 assert!(queries.text(owner(2, 1), &hash(0)).is_some());
                 inserted += 1;
             }

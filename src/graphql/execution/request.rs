@@ -1,4 +1,4 @@
-//! A request in its states: received, prepared, and answered or refused.
+//! The states of a request: received, prepared, and then answered or refused.
 
 use async_graphql::{Response, ServerError, Variables, parser::types::OperationType};
 
@@ -15,15 +15,16 @@ use crate::{
 /// A request for one operation.
 #[derive(Debug)]
 pub struct Operation {
-    /// The document.
+    /// How the request identifies its document.
     pub asked: DocumentSource,
     pub operation_name: Option<String>,
     pub variables: Variables,
-    /// Whether the method is GET, which only allows queries.
+    /// Whether the HTTP method is GET. GET allows only queries.
     pub is_get: bool,
 }
 
-/// A request whose document is parsed, whose operation exists and whose cost is within the limits.
+/// A request that can be executed: its document has been parsed, its operation exists, and its cost
+/// is within the limits.
 pub struct Prepared {
     pub(in crate::graphql) caller: Caller,
     pub(in crate::graphql) document: ResolvedDocument,
@@ -33,10 +34,10 @@ pub struct Prepared {
     pub(in crate::graphql) cost: Cost,
 }
 
-/// Why a request is not executed.
+/// The reason why a request is not executed.
 pub(in crate::graphql) enum Refused {
     Invalid(Vec<ServerError>),
-    /// The mutations are entered in the audit log.
+    /// The caller's role does not see some of the mutations. They are recorded in the audit log.
     Forbidden(Forbidden),
 }
 
@@ -49,7 +50,7 @@ impl Prepared {
         self.kind
     }
 
-    /// The kind of the operation as it is logged.
+    /// Returns the kind of the operation as it is written to logs.
     pub fn kind_name(&self) -> &'static str {
         match self.kind {
             OperationType::Query => "query",
@@ -58,7 +59,7 @@ impl Prepared {
         }
     }
 
-    /// Estimated number of fields in the response, including those of an introspection.
+    /// Returns the estimated number of fields in the response, including those of an introspection.
     pub fn complexity(&self) -> u64 {
         self.cost.fields
     }
@@ -67,18 +68,18 @@ impl Prepared {
 /// The result of a request.
 #[derive(Debug)]
 pub enum Answer {
-    /// The operation was executed, with or without errors of fields.
+    /// The operation was executed. Individual fields may have failed.
     Executed(Response),
     /// Nothing was executed.
     Refused(Vec<ServerError>),
 }
 
-/// The result of a subscription for one event.
+/// The result that a subscription has for one event.
 pub struct EventAnswer {
     pub answer: Answer,
-    /// The turn of the event; must be kept until the answer is ready to be sent.
+    /// The turn of the event. It must be kept until the answer is ready to be sent.
     pub turn: Option<Turn>,
-    /// The memory of the answer; must be kept until the answer is sent.
+    /// The memory reservation for the answer. It must be kept until the answer has been sent.
     pub reservation: Reservation,
 }
 

@@ -1,7 +1,8 @@
-//! Completes the response of async-graphql (section 6.4.4 of the specification). async-graphql 7.2.1 drops the key of a
-//! failed field. The field must be null instead or, if its type is non-null, its nearest nullable parent. This also
-//! removes the placeholders of `collect` and sorts the keys of each object as selected, because async-graphql returns them
-//! in the order of completion.
+//! Completes async-graphql's response (section 6.4.4 of the specification). async-graphql 7.2.1
+//! drops the key of a failed field. According to the specification, the field must be null or, if
+//! its type is non-null, its nearest nullable parent must be null. This module also removes the
+//! placeholders that `collect` has inserted. It sorts the keys of each object in the order of the
+//! selection, because async-graphql returns them in the order in which their fields were completed.
 
 use std::collections::HashSet;
 
@@ -16,10 +17,10 @@ use super::{
     schema_index::{SchemaIndex, TypeRef, root_type},
 };
 
-/// A value of non-null type is null, so its parent becomes null.
+/// The error that makes a parent null, because a value of non-null type is null.
 struct NullPropagation;
 
-/// Completes the response to a collected operation.
+/// Completes the response to an operation whose fields have been collected.
 pub fn complete_response(
     response: &mut Response,
     operation: &OperationDefinition,
@@ -36,7 +37,8 @@ pub fn complete_response(
     response.data = completer.object(root_type(operation.ty), set, data).unwrap_or(Value::Null);
 }
 
-/// The fields of a collected selection set with their response keys, without the placeholder.
+/// Returns the fields of a collected selection set with their response keys, without the
+/// placeholder.
 fn fields(set: &SelectionSet) -> impl Iterator<Item = (&str, &Field)> {
     let keyed = set.items.iter().filter_map(|selection| match &selection.node {
         Selection::Field(field) => Some((field.node.response_key().node.as_str(), &field.node)),
@@ -45,8 +47,8 @@ fn fields(set: &SelectionSet) -> impl Iterator<Item = (&str, &Field)> {
     keyed.filter(|(key, _)| *key != PLACEHOLDER_KEY)
 }
 
-/// Sorts the keys of an object, or of the objects in a list, as selected and removes placeholders. A response without
-/// errors needs nothing else.
+/// Sorts the keys of an object, or of the objects in a list, in the order of the selection, and
+/// removes placeholders. A response without errors needs no other completion.
 fn sort_keys(set: &SelectionSet, value: &mut Value) {
     match value {
         Value::Object(object) => {
@@ -69,7 +71,8 @@ fn sort_keys(set: &SelectionSet, value: &mut Value) {
 
 struct Completer<'d> {
     index: &'d SchemaIndex,
-    /// The paths of all errors. They distinguish an object whose fields all failed from null.
+    /// The paths of all errors. They make it possible to distinguish an object in which all fields
+    /// failed from null.
     failed: HashSet<Vec<String>>,
     path: Vec<String>,
 }
@@ -83,7 +86,7 @@ impl Completer<'_> {
     ) -> Result<Value, NullPropagation> {
         let mut object = match value {
             Value::Object(object) => object,
-            // async-graphql returns null for an object whose fields all failed.
+            // async-graphql returns null for an object in which all fields failed.
             Value::Null if self.has_failed_below() => IndexMap::new(),
             other => return Ok(other),
         };
@@ -96,7 +99,7 @@ impl Completer<'_> {
                 Some(definition) => {
                     self.complete(&definition.of_type, &field.selection_set.node, value)
                 }
-                // The index has no `__typename`, which cannot fail.
+                // The index does not contain `__typename`. This field cannot fail.
                 None => Ok(value.unwrap_or(Value::Null)),
             };
             self.path.pop();
@@ -128,7 +131,7 @@ impl Completer<'_> {
         }
     }
 
-    /// Completes a list. It is null if an item of non-null type is null.
+    /// Completes a list. The list becomes null if an item of non-null type is null.
     fn list(&mut self, of_type: &TypeRef, set: &SelectionSet, values: Vec<Value>) -> Value {
         let mut completed = Vec::with_capacity(values.len());
         for (index, value) in values.into_iter().enumerate() {

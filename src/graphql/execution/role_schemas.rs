@@ -16,7 +16,7 @@ use crate::graphql::{
     schema::{TollgateSchema, schema},
 };
 
-/// The executable schema, and what each role sees of it.
+/// The executable schema, and the part of it that each role sees.
 pub struct RoleSchemas {
     pub executable: TollgateSchema,
     pub full: VisibleSchema,
@@ -34,7 +34,7 @@ pub struct VisibleSchema {
 static SCHEMAS: OnceCell<RoleSchemas> = OnceCell::const_new();
 
 impl RoleSchemas {
-    /// The schemas of this process, which are built on the first call.
+    /// Returns the schemas of this process. They are built on the first call.
     pub async fn get() -> &'static Self {
         SCHEMAS.get_or_init(Self::build).await
     }
@@ -61,7 +61,7 @@ impl RoleSchemas {
 }
 
 impl VisibleSchema {
-    /// Reads what an audience sees from an introspection.
+    /// Executes an introspection to determine which part of the schema an audience sees.
     pub async fn load(schema: &impl Executor, audience: Audience) -> Self {
         let response = schema.execute(Request::new(INTROSPECTION).data(audience)).await;
         let data = response.data.into_json().expect("an introspection is plain JSON");
@@ -70,8 +70,8 @@ impl VisibleSchema {
         Self { index, validator }
     }
 
-    /// Validates all operations of a document that `cost::check_cost` has accepted. `self` is the schema that `role`
-    /// sees, and `full` the whole schema.
+    /// Validates all operations in a document that `cost::check_cost` has accepted. `self` is the
+    /// part of the schema that `role` sees, and `full` is the whole schema.
     pub fn validate(
         &self,
         document: &ExecutableDocument,

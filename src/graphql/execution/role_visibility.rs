@@ -1,6 +1,6 @@
-//! Errors for parts of the schema that the caller's role does not see: fields, types, arguments, input fields and enum
-//! values that are missing from the introspection of the role. A document that is valid except for such a part fails
-//! with FORBIDDEN.
+//! Errors for parts of the schema that the caller's role does not see: fields, types, arguments,
+//! input fields and enum values that are missing from the introspection of the role. If only such
+//! parts make a document invalid, the document fails with FORBIDDEN.
 
 use async_graphql::{
     Pos, Positioned, ServerError,
@@ -17,13 +17,13 @@ use crate::graphql::errors::{Code, set_code};
 /// An operation that calls mutations that the caller's role does not see.
 pub struct Forbidden {
     pub error: ServerError,
-    /// The names of these mutations, one for each response key, for the audit log.
+    /// The names of these mutations for the audit log, one for each response key.
     pub mutations: Vec<String>,
 }
 
 impl Forbidden {
-    /// Finds the mutations of an operation that was refused with this error. Returns the error itself if all mutations
-    /// of the operation are visible, and only a part of them is not.
+    /// Finds the mutations in an operation that was refused with this error. If the role sees all
+    /// mutations of the operation and only some other part is hidden, returns the error itself.
     pub fn new(
         error: ServerError,
         document: &ExecutableDocument,
@@ -46,7 +46,8 @@ impl Forbidden {
     }
 }
 
-/// Collects the names of the root fields by response key. The cost was checked, so no fragment contains itself.
+/// Collects the names of the root fields by response key. The cost has been checked, so no fragment
+/// contains itself.
 fn collect_names<'d>(
     document: &'d ExecutableDocument,
     set: &'d Positioned<SelectionSet>,
@@ -70,7 +71,7 @@ fn collect_names<'d>(
     }
 }
 
-/// The error for a name that the caller's role does not see.
+/// Returns the error for a name that the caller's role does not see.
 pub fn forbidden(name: &str, role: Role, pos: Option<Pos>) -> ServerError {
     let key = match role {
         Role::SubAccount => "a sub-account's key",

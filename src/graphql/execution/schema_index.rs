@@ -1,4 +1,5 @@
-//! An index of the schema as one audience sees it, built from the response to an introspection.
+//! An index for the part of the schema that one audience sees. It is built from the response to an
+//! introspection.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -8,7 +9,8 @@ use std::{
 use async_graphql::parser::types::OperationType;
 use serde::Deserialize;
 
-/// The query from which an index is built. The schema has no lists of lists, so four levels of `ofType` are enough.
+/// The introspection query from which an index is built. The schema has no lists of lists, so four
+/// levels of `ofType` are enough.
 pub const INTROSPECTION: &str = "{ __schema { types { name isOneOf \
     fields(includeDeprecated: true) { name args(includeDeprecated: true) { name defaultValue type { ...T } } type { ...T } } \
     inputFields(includeDeprecated: true) { name defaultValue type { ...T } } enumValues(includeDeprecated: true) { name } } } } \
@@ -45,7 +47,7 @@ pub struct Type {
     pub is_one_of: bool,
 }
 
-/// The notation of the schema definition language.
+/// Writes the type in the notation of the schema definition language.
 impl fmt::Display for TypeRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -91,7 +93,7 @@ impl SchemaIndex {
 }
 
 impl TypeRef {
-    /// The name of the innermost type.
+    /// Returns the name of the innermost type.
     pub fn name(&self) -> &str {
         match self {
             Self::Named(name) => name,
@@ -99,7 +101,7 @@ impl TypeRef {
         }
     }
 
-    /// The type without the outermost non-null marker.
+    /// Returns the type without the outermost non-null marker.
     pub fn nullable(&self) -> &Self {
         match self {
             Self::NonNull(inner) => inner,
@@ -107,7 +109,7 @@ impl TypeRef {
         }
     }
 
-    /// Whether it is a list or a non-null list.
+    /// Returns whether the type is a list or a non-null list.
     pub fn is_list(&self) -> bool {
         match self {
             Self::Named(_) => false,
@@ -117,7 +119,7 @@ impl TypeRef {
     }
 }
 
-/// The name of the root type of an operation.
+/// Returns the name of the root type for a kind of operation.
 pub fn root_type(operation: OperationType) -> &'static str {
     match operation {
         OperationType::Query => "Query",
@@ -126,7 +128,8 @@ pub fn root_type(operation: OperationType) -> &'static str {
     }
 }
 
-/// The fields that every query root type has, but introspection does not list (section 4.2 of the specification).
+/// Returns the fields that every query root type has although introspection does not list them
+/// (section 4.2 of the specification).
 fn introspection_fields() -> [(String, Field); 2] {
     let field = |name: &str, of_type, args| (name.to_owned(), Field { of_type, args });
     let named = |name: &str| TypeRef::Named(name.to_owned());

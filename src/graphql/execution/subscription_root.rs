@@ -1,4 +1,4 @@
-//! The rule for root fields of a subscription, which replaces the rule of bluejay.
+//! The rule for root fields of a subscription. It replaces the rule of bluejay.
 
 use std::collections::HashSet;
 
@@ -11,8 +11,9 @@ use async_graphql::{
 
 use super::limits::invalid;
 
-/// Refuses a subscription unless it has exactly one root field, which is not an introspection field and does not depend
-/// on `@skip` or `@include` (section 5.2.4.1 of the specification). The document must be valid otherwise.
+/// Refuses a subscription unless it has exactly one root field. The root field must not be an
+/// introspection field and must not depend on `@skip` or `@include` (section 5.2.4.1 of the
+/// specification). In all other respects, the document must already be valid.
 pub fn check_subscription_root(
     document: &ExecutableDocument,
     operation: &Positioned<OperationDefinition>,
@@ -29,7 +30,8 @@ pub fn check_subscription_root(
     Err(invalid(message, operation.pos))
 }
 
-/// Collects the response keys. `None` if there is an introspection field, `@skip` or `@include`.
+/// Collects the response keys. Returns `None` if there is an introspection field, `@skip` or
+/// `@include`.
 fn collect_keys<'d>(
     document: &'d ExecutableDocument,
     set: &'d SelectionSet,

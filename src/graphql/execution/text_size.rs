@@ -1,5 +1,5 @@
-//! Measures the text in the rows that a request reads. Its size counts towards the memory budget of
-//! the request.
+//! Measures the text in the rows that a request reads. The size of the text is counted against the
+//! memory reservation of the request.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use crate::domain::{message::list as message_list, page::Page, template::list as
 
 /// A row that can have long text.
 pub trait TextBytes {
-    /// Bytes of the text.
+    /// Returns the number of bytes of the row's text.
     fn bytes(&self) -> usize;
 }
 

@@ -1,5 +1,5 @@
-//! Coerces the variables of an operation to their types (`CoerceVariableValues`, section 6.1.2 of the specification)
-//! before anything is executed.
+//! Coerces the variables of an operation to their types before anything is executed
+//! (`CoerceVariableValues`, section 6.1.2 of the specification).
 
 use async_graphql::{
     Name, Pos, Positioned, ServerError, Value, Variables,
@@ -19,8 +19,9 @@ use crate::graphql::{
     scalars::{self, Given},
 };
 
-/// Coerces the variables of a valid operation. `visible` is the schema that the caller's `role` sees, and `full` the
-/// whole schema. `variables` must include the defaults, and no undeclared variables.
+/// Coerces the variables of a valid operation. `visible` is the part of the schema that the
+/// caller's `role` sees, and `full` is the whole schema. `variables` must include the default
+/// values, and must not include undeclared variables.
 pub fn coerce(
     operation: &Positioned<OperationDefinition>,
     variables: &mut Variables,
@@ -81,10 +82,10 @@ impl<'t> InputType<'t> {
     }
 }
 
-/// Why a value does not match its type.
+/// The reason why a value does not match its type.
 struct Mismatch {
     reason: Reason,
-    /// The path of the value in the variable, innermost segment first.
+    /// The path to the value inside the variable, innermost segment first.
     path: Vec<String>,
 }
 
@@ -147,7 +148,7 @@ impl Coercion<'_> {
         }
     }
 
-    /// A value that is not null.
+    /// Coerces a value that is not null to the named type.
     fn named(&self, value: &mut Value, name: &str) -> Result<(), Mismatch> {
         match name {
             "String" => match value {
@@ -201,7 +202,7 @@ impl Coercion<'_> {
     ) -> Result<(), Mismatch> {
         let enum_value = match value {
             Value::String(text) => text.as_str(),
-            // A default is a literal of the document.
+            // The value is a literal in the document, because it is a default.
             Value::Enum(name) => name.as_str(),
             _ => return Err(Mismatch::invalid(format!("expected a value of {name}"))),
         };
@@ -254,7 +255,8 @@ impl Coercion<'_> {
     }
 }
 
-/// A `@oneOf` input object must have exactly one field, which must not be null (section 3.10.1).
+/// Checks that a `@oneOf` input object has exactly one field and that this field is not null
+/// (section 3.10.1).
 fn check_one_of(fields: &IndexMap<Name, Value>, name: &str) -> Result<(), Mismatch> {
     if fields.len() == 1 && fields.values().all(|value| *value != Value::Null) {
         return Ok(());
@@ -265,9 +267,9 @@ fn check_one_of(fields: &IndexMap<Name, Value>, name: &str) -> Result<(), Mismat
 const ID: &str = "expected a string or an integer";
 const INT: &str = "expected a 32-bit integer";
 
-/// The digits of a number without a fraction. JSON does not distinguish 5, 5.0 and 5e0.
+/// Returns the digits of a number without a fraction. JSON does not distinguish 5, 5.0 and 5e0.
 fn integer(number: &Number) -> Option<String> {
-    /// Floats represent every integer up to this one exactly.
+    /// A float represents every integer up to this value exactly.
     const EXACT_MAX: f64 = 9_007_199_254_740_991.0;
     let text = number.as_str();
     if text.contains(['e', 'E']) {

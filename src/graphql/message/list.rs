@@ -1,4 +1,4 @@
-//! Queries of messages.
+//! Queries for messages.
 
 use async_graphql::{Context, ID, InputObject, Object, Result};
 

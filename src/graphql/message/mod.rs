@@ -1,4 +1,4 @@
-//! Messages.
+//! Messages: sending, listing and canceling messages, and the quiet hours of an account.
 
 use async_graphql::{Context, ID, Object, Result};
 use entity::message as rows;

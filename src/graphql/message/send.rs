@@ -202,7 +202,7 @@ impl MessageMutation {
     }
 }
 
-/// Counts the result in the metrics by its name in the API.
+/// Counts the result in the metrics, under the name that it has in the API.
 fn note(app: &App, sent: &Sent) {
     match sent {
         Sent::Accepted(_) => app.metrics.note_message("ACCEPTED"),

@@ -1,4 +1,4 @@
-//! Queries of phone numbers: those of the caller's account, and those for sale.
+//! Queries for phone numbers: those of the caller's account, and those for sale.
 
 use async_graphql::{Context, ID, InputObject, Object, Result};
 use entity::inventory_number as rows;

@@ -1,4 +1,4 @@
-//! Queries of senders.
+//! Queries for senders.
 
 use async_graphql::{Context, ID, Object, Result};
 

@@ -168,7 +168,7 @@ payload! {
     }
 }
 
-/// A malformed id is handled like an id that does not exist.
+/// Parses the id of a phone number. A malformed id is handled like an id that does not exist.
 fn number_id(id: &ID) -> Uuid {
     parse_id(id).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Teams: read by their accounts, created and topped up by operators.
+//! Teams. Their accounts can read them, and operators can create them and top them up.
 
 use async_graphql::{Context, ID, InputObject, Object, Result};
 use entity::{audit_entry::AuditAction, team as rows};

@@ -1,4 +1,4 @@
-//! Queries of sub-accounts, with filters and orders.
+//! Queries for sub-accounts, with filters and orders.
 
 use async_graphql::{Context, Enum, InputObject, Object, Result};
 
@@ -91,7 +91,7 @@ impl SubAccountQuery {
     }
 }
 
-/// The implementation of both `subAccounts` fields.
+/// Implements both `subAccounts` fields.
 pub async fn list_sub_accounts(
     ctx: &Context<'_>,
     filter: Option<SubAccountFilter>,

@@ -1,4 +1,4 @@
-//! Queries of templates.
+//! Queries for templates.
 
 use async_graphql::{Context, ID, Object, Result};
 

@@ -17,7 +17,7 @@ use crate::graphql::errors::code_of;
 const KIB: usize = 1024;
 const LIMIT: usize = 256 * KIB;
 
-/// A body whose parts each arrive after a delay in milliseconds.
+/// Returns a body whose parts each arrive after a delay in milliseconds.
 fn parts(parts: impl IntoIterator<Item = (u64, usize)>) -> Body {
     let parts: Vec<(u64, usize)> = parts.into_iter().collect();
     Body::from_stream(stream::unfold(parts.into_iter(), async |mut parts| {
@@ -52,13 +52,13 @@ fn declared(bytes: u64, body: Body) -> Body {
     Body::new(Declared(body, bytes))
 }
 
-/// A body whose first bytes have arrived and whose rest never arrives.
+/// Returns a body whose first bytes have arrived and whose rest never arrives.
 fn unfinished(bytes: usize) -> Body {
     let first = stream::once(async move { Ok::<_, axum::Error>(vec![b'x'; bytes]) });
     Body::from_stream(futures_util::StreamExt::chain(first, stream::once(pending())))
 }
 
-/// Receives a body. Returns its length or the code of its refusal, and the time it took.
+/// Receives a body. Returns the body's length or the code of the error, and the time that receiving took.
 async fn received(
     bodies: &Bodies,
     (key, team): (u128, u128),
@@ -127,7 +127,7 @@ async fn a_body_that_arrives_too_slowly_is_refused() {
     }
 }
 
-/// A body that arrives with its head needs no permit.
+/// A body that arrives together with the request's head needs no permit.
 #[tokio::test(start_paused = true)]
 async fn the_bodies_in_transit_of_a_key_and_of_a_team_are_limited() {
     let bodies = Bodies::default();
@@ -151,7 +151,7 @@ async fn the_bodies_in_transit_of_a_key_and_of_a_team_are_limited() {
     assert_eq!(received(&bodies, (3, 1), slow()).await.0, Ok(1));
 }
 
-/// The bytes of a body count until it is dropped; small bodies do not count.
+/// The bytes of a body count against the quota until the body is dropped. Small bodies are not counted.
 #[tokio::test(start_paused = true)]
 async fn the_bytes_of_bodies_are_limited() {
     let bodies = Bodies::default();

@@ -1,7 +1,7 @@
-//! Limits how many requests execute at the same time and how many may wait for that. A request asks for a
-//! permit once its caller is known and its body has arrived, so that a slow client holds no permit. During a
-//! short overload requests wait; during a longer one they are refused. One team gets at most half of the permits and
-//! of the queue.
+//! Limits how many requests execute at the same time, and how many may wait for a permit to execute. A request asks for
+//! a permit once its caller is known and its body has arrived. A slow client therefore never occupies a permit.
+//! Requests wait during a short overload, and are refused during a longer one. One team gets at most half of the
+//! permits and half of the queue.
 
 use std::{
     num::NonZero,
@@ -17,8 +17,9 @@ use tokio::{
 };
 use uuid::Uuid;
 
-/// Maximum number of requests that execute at the same time. Measured with two processors: 64 requests of one
-/// team keep them busy; with 384 requests, a refusal took four times as long, because it was scheduled after them.
+/// Maximum number of requests that execute at the same time. Measured with two processors: 64 requests of one team keep
+/// both processors busy. With 384 requests, a refusal took four times as long as with 64, because it was scheduled
+/// after the executing requests.
 pub const PERMITS_MAX: usize = 192;
 /// Maximum number of requests of one team that execute at the same time, so that slow requests do not block other
 /// teams.
@@ -27,21 +28,23 @@ pub const PERMITS_OF_TEAM_MAX: usize = PERMITS_MAX / 2;
 pub const HELD_MAX: usize = 6_144;
 /// Maximum number of requests of one team that execute or wait for a permit.
 pub const HELD_OF_TEAM_MAX: usize = HELD_MAX / 2;
-/// How long a request waits for a permit. After that it could hardly finish before its deadline.
+/// Maximum time that a request waits for a permit. A request that waited longer could hardly finish before its
+/// deadline.
 pub const PERMIT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Number of refusals per second and processor that are not delayed. Clients that retry immediately would otherwise
-/// take the processors from accepted requests: measured on one processor, 10,000 refusals a second reduced accepted
-/// requests to a tenth of their peak, and 6,000 to half of it.
+/// Number of refusals per second and processor that are not delayed. The others are delayed because clients that retry
+/// immediately would take the processors from accepted requests. Measured on one processor: 10,000 refusals per second
+/// reduced accepted requests to a tenth of their peak, and 6,000 reduced them to half of it.
 pub const REFUSALS_PER_SECOND: u32 = 3_000;
-/// The burst of refusals that is not delayed, as a duration of that rate.
+/// The size of the burst of refusals that is not delayed, given as the time in which [`REFUSALS_PER_SECOND`] allows as
+/// many refusals.
 const REFUSAL_BURST: Duration = Duration::from_millis(100);
 /// Maximum delay of a refusal.
 pub const REFUSAL_DELAY_MAX: Duration = Duration::from_millis(500);
-/// After this time without requests, a team is forgotten; none of its requests can still be running.
+/// A team that has sent no request for this time is forgotten. By then, none of its requests can still be running.
 const TEAM_IDLE_MAX: Duration = Duration::from_mins(10);
 const TEAMS_REMEMBERED_MAX: u64 = 10_000;
 
-/// The request permits and the queue for them, of the server and of each team.
+/// The request permits and the queue of requests that wait for them, for the server and for each team.
 pub struct RequestPermits {
     server: Semaphores,
     teams: Cache<Uuid, Arc<Semaphores>>,
@@ -49,9 +52,9 @@ pub struct RequestPermits {
 }
 
 struct Semaphores {
-    /// Requests that execute or wait.
+    /// Permits for requests that execute or wait.
     held: Arc<Semaphore>,
-    /// Requests that execute.
+    /// Permits for requests that execute.
     executing: Arc<Semaphore>,
 }
 
@@ -117,8 +120,8 @@ impl RequestPermits {
         self.refusals.wait().await;
     }
 
-    /// Waits up to [`PERMIT_TIMEOUT`] for a permit; `None` if there is none by then, or immediately if the
-    /// queue is full. An operator has no team.
+    /// Waits up to [`PERMIT_TIMEOUT`] for a permit. Returns `None` if no permit becomes free in that time, or
+    /// immediately if the queue is full. An operator has no team.
     pub async fn acquire(&self, team_id: Option<Uuid>) -> Option<RequestPermit> {
         let until = Instant::now() + PERMIT_TIMEOUT;
         let mut acquired = Vec::with_capacity(4);
@@ -143,7 +146,7 @@ impl RequestPermits {
 }
 
 async fn acquire(semaphore: &Arc<Semaphore>, until: Instant) -> Option<OwnedSemaphorePermit> {
-    // A permit is nearly always free, and then no timer is needed.
+    // A permit is nearly always free. In that case no timer is needed.
     if let Ok(permit) = Arc::clone(semaphore).try_acquire_owned() {
         return Some(permit);
     }
@@ -185,7 +188,7 @@ mod tests {
             (request_permits.acquire(hot).await, started.elapsed())
         });
         let of_other = async {
-            // All requests of the other team are waiting meanwhile.
+            // Meanwhile, all requests of the other team are waiting.
             sleep(Duration::from_secs(1)).await;
             assert!(request_permits.acquire(other).await.is_some());
         };
@@ -203,7 +206,7 @@ mod tests {
     async fn refusals_are_spaced_out_and_delayed_by_at_most_half_a_second() {
         let refusals =
             RefusalPace { interval: Duration::from_millis(10), ..RefusalPace::default() };
-        // The delays of `count` simultaneous refusals, in milliseconds.
+        // Returns the delays of `count` simultaneous refusals, in milliseconds.
         let waits = async |count: usize| {
             let started = Instant::now();
             let delays = (0..count).map(|_| async {
@@ -214,7 +217,7 @@ mod tests {
         };
 
         for _ in 0..2 {
-            // After an idle minute, one burst is not delayed.
+            // After a minute without refusals, one burst is not delayed.
             sleep(Duration::from_mins(1)).await;
             let burst = waits(13).await;
             assert_eq!((&burst[..11], &burst[11..]), (&[0; 11][..], &[10, 20][..]));

@@ -1,4 +1,4 @@
-//! The limits on one client: connections, concurrent requests, rates and invalid keys.
+//! The limits for one client: connections, concurrent requests, rates and invalid keys.
 
 pub mod admission;
 pub mod connections;

@@ -1,6 +1,6 @@
-//! The client address of a request, and the limit on invalid keys from one address. Above the limit an invalid key
-//! is refused with `RATE_LIMITED`; a valid key is always accepted, so that clients that share an address cannot lock
-//! each other out.
+//! Determines the client address of a request, and limits the number of invalid keys from one address. Above the limit,
+//! an invalid key is refused with `RATE_LIMITED`. A valid key is always accepted, so that clients that share an address
+//! cannot lock each other out.
 
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
@@ -12,9 +12,9 @@ use axum::http::{HeaderMap, HeaderName, header};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use ipnet::IpNet;
 
-/// Burst of invalid keys allowed from one address.
+/// Number of invalid keys that one address may send in a burst.
 pub const FAILURES_MAX: u32 = 100;
-/// Number of invalid keys per second allowed from one address after that.
+/// Number of invalid keys per second that one address may send after the burst.
 pub const FAILURES_PER_SECOND: u32 = 10;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -24,7 +24,7 @@ pub struct Peers {
     /// Proxies whose `X-Forwarded-For` is used.
     trusted: Vec<IpNet>,
     failures: DefaultKeyedRateLimiter<IpAddr>,
-    /// Whether the warning about an untrusted proxy was logged.
+    /// Whether the warning about an untrusted proxy has been logged.
     has_warned: AtomicBool,
 }
 
@@ -36,8 +36,8 @@ impl Peers {
         Self { trusted, failures: RateLimiter::keyed(quota), has_warned: AtomicBool::new(false) }
     }
 
-    /// The client address of a request. Behind trusted proxies it is the last address in `X-Forwarded-For` that
-    /// is not a trusted proxy.
+    /// Returns the client address of a request. Behind trusted proxies, the client address is the last address in
+    /// `X-Forwarded-For` that is not a trusted proxy.
     pub fn of(&self, connected: Option<SocketAddr>, headers: &HeaderMap) -> IpAddr {
         let mut peer = connected.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |address| address.ip());
         if !self.is_trusted(peer) {
@@ -56,7 +56,8 @@ impl Peers {
         network(peer)
     }
 
-    /// Warns once that requests seem to come through an untrusted proxy: all its clients count as one address.
+    /// Warns once that requests seem to come through an untrusted proxy. All clients behind such a proxy are treated as
+    /// one address.
     fn warn_of_untrusted_proxy(&self, peer: IpAddr, headers: &HeaderMap) {
         if self.has_warned.load(Relaxed) {
             return;
@@ -76,7 +77,7 @@ impl Peers {
         }
     }
 
-    /// The address of a connection; `None` for a trusted proxy, which serves many clients.
+    /// Returns the address of a connection, or `None` for a trusted proxy, because a proxy serves many clients.
     pub fn direct(&self, connected: SocketAddr) -> Option<IpAddr> {
         let peer = connected.ip();
         (!self.is_trusted(peer)).then(|| network(peer))
@@ -86,7 +87,7 @@ impl Peers {
         self.trusted.iter().any(|network| network.contains(&peer.to_canonical()))
     }
 
-    /// Counts an invalid key. Returns whether it is within the limit.
+    /// Counts an invalid key. Returns whether the number of invalid keys is within the limit.
     pub fn note_failure(&self, peer: IpAddr) -> bool {
         self.failures.check_key(&peer).is_ok()
     }
@@ -98,7 +99,8 @@ impl Peers {
     }
 }
 
-/// The network that counts as one client: for IPv6 the /64 network, which usually belongs to one client.
+/// Returns the network that is treated as one client. For an IPv6 address it is the /64 network, which usually belongs
+/// to one client.
 fn network(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V4(peer) => IpAddr::V4(peer),

@@ -12,7 +12,7 @@ use rustix::time::{ClockId, clock_gettime};
 use super::rate::Rates;
 use crate::domain::caller::Caller;
 
-/// Measures parts of a request, and charges their processor time to the caller when it is dropped.
+/// Measures the processor time of parts of a request. When the meter is dropped, the time is charged to the caller.
 pub struct Meter {
     rates: Arc<Rates>,
     caller: Caller,
@@ -24,7 +24,7 @@ impl Meter {
         Self { rates: Arc::clone(rates), caller: caller.clone(), used: Duration::ZERO }
     }
 
-    /// Runs the future and measures the time in which it is polled.
+    /// Runs the future and measures the processor time of polling it.
     pub async fn measure<T>(&mut self, future: impl Future<Output = T>) -> T {
         let mut future = pin!(future);
         poll_fn(|context| {
@@ -43,7 +43,7 @@ impl Drop for Meter {
     }
 }
 
-/// The processor time that this thread has used.
+/// Returns the processor time that this thread has used.
 fn thread_time() -> Duration {
     clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap_or_default()
 }

@@ -1,7 +1,7 @@
-//! Rate limits of keys and accounts by the cost of requests: the estimated response fields and the request
-//! bytes. Each key and account has a bucket that holds the cost of one second (the generic cell rate
-//! algorithm, by governor). A request that costs more than its bucket holds is refused with `RATE_LIMITED` and the
-//! time to wait. The headers are those of draft-ietf-httpapi-ratelimit-headers.
+//! Limits the rate of requests of each key and each account by their cost. The cost consists of the estimated response
+//! fields and the request bytes. Each key and each account has a bucket that contains the cost of one second (the
+//! generic cell rate algorithm, implemented by governor). A request that costs more than its bucket contains is refused
+//! with `RATE_LIMITED` and the time to wait. The headers are those of draft-ietf-httpapi-ratelimit-headers.
 
 use std::{
     num::{NonZero, NonZeroU32},
@@ -31,21 +31,23 @@ use crate::{
 pub const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 pub const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// Fraction of all processors that a key or an account may use continuously, in addition to the free part.
+/// Fraction of all processors that a key or an account may use continuously, in addition to the free time of each
+/// request.
 pub const KEY_PROCESSORS: f64 = 1.0 / 8.0;
 pub const ACCOUNT_PROCESSORS: f64 = 1.0 / 4.0;
 
-/// Read connections that a key or an account may hold continuously.
+/// Number of read connections that a key or an account may use continuously.
 pub const KEY_READS: u32 = 1;
 pub const ACCOUNT_READS: u32 = 2;
 
-/// Number of bytes that the minimum cost of a request covers. Nearly all requests are smaller.
+/// Number of request bytes that the minimum cost of a request covers. Nearly all requests are smaller than this.
 pub const BYTES_COVERED: usize = 4 * 1024;
-/// Number of further bytes that cost as much as one response field, because parsing them takes about as long.
+/// Number of further bytes that cost as much as one response field. Parsing these bytes takes about as long as
+/// producing one field.
 pub const BYTES_OF_FIELD: usize = 128;
 
-/// The cost of a request's bytes. It is charged before they are parsed, so that requests that are refused
-/// later also pay for their parsing.
+/// Returns the cost of a request's bytes. The cost is charged before the request is parsed, so that a request that is
+/// refused later has also paid for its parsing.
 pub fn cost_of_bytes(bytes: usize) -> u64 {
     bytes.saturating_sub(BYTES_COVERED).div_ceil(BYTES_OF_FIELD) as u64
 }
@@ -77,7 +79,7 @@ pub struct Remaining {
 pub struct LimitExceeded {
     owner: LimitOwner,
     kind: LimitKind,
-    /// Time until a retry can succeed.
+    /// Time after which a retry can succeed.
     pub wait: Duration,
 }
 
@@ -85,7 +87,7 @@ pub struct LimitExceeded {
 enum LimitKind {
     /// Estimated response fields and request bytes.
     Requests,
-    /// Time for which read connections to the database were held.
+    /// Time for which the caller's statements used read connections to the database.
     Reading,
     ProcessorTime,
 }
@@ -97,8 +99,8 @@ enum LimitOwner {
 }
 
 impl Rates {
-    /// Limits per second for each key and each account; 0: no limit. A bucket always holds at least the maximum cost of
-    /// one response.
+    /// Creates the buckets. `key` and `account` are the limits per second for each key and each account; 0 means no
+    /// limit. Every bucket can contain at least the maximum cost of one response.
     pub fn new(key: u32, account: u32) -> Self {
         let policies: Vec<String> = [("key", key), ("account", account)]
             .into_iter()
@@ -123,8 +125,9 @@ impl Rates {
         self.charge_ids(caller.key_id, account_id, cost)
     }
 
-    /// The key is charged first, so that a key that exceeds its limit takes nothing from its account, which other keys
-    /// share. If the account refuses, the key stays charged: a bucket cannot be refunded.
+    /// Charges the key first. A request that exceeds the key's limit therefore takes nothing from the account, which
+    /// other keys share. If the account's limit is exceeded, the key stays charged, because a bucket cannot be
+    /// refunded.
     fn charge_ids(
         &self,
         key_id: Uuid,
@@ -156,7 +159,7 @@ impl Rates {
         charged.map(drop).map_err(|exceeded| exceeded.error())
     }
 
-    /// Charges the time for which a statement of the caller held a read connection.
+    /// Charges the caller for the time for which one of the caller's statements used a read connection.
     pub fn note_reading(&self, caller: &Caller, held: Duration) {
         if let (Some(buckets), Ok(account)) = (&self.account, caller.account()) {
             buckets.reading.note(account.account_id, held);
@@ -166,7 +169,7 @@ impl Rates {
         }
     }
 
-    /// Charges the processor time of a part of a request.
+    /// Charges the caller for the processor time of a part of a request.
     pub fn note_processing(&self, caller: &Caller, used: Duration) {
         if let (Some(buckets), Ok(account)) = (&self.account, caller.account()) {
             buckets.processing.note(account.account_id, used);
@@ -191,7 +194,7 @@ impl Rates {
         }
     }
 
-    /// Removes full buckets.
+    /// Removes the buckets that are full.
     pub fn remove_expired(&self) {
         for buckets in [&self.key, &self.account].into_iter().flatten() {
             buckets.limiter.retain_recent();
@@ -233,7 +236,7 @@ impl Buckets {
         let taken = self.limiter.check_key_n(&id, cost.min(self.burst));
         let taken = taken.expect("the cost is at most the burst");
         taken.map(|state| state.remaining_burst_capacity()).map_err(|until| {
-            // The limiter's own clock, because creating a clock is slow in a virtual machine.
+            // The limiter's own clock is used because creating a clock is slow in a virtual machine.
             let now = self.limiter.clock().now();
             LimitExceeded { owner, kind: LimitKind::Requests, wait: until.wait_time_from(now) }
         })
@@ -241,7 +244,7 @@ impl Buckets {
 }
 
 impl LimitExceeded {
-    /// The remainder in the bucket that was exceeded, which is nothing.
+    /// Returns the remaining amounts after the limit was exceeded. The exceeded bucket has 0 left.
     pub fn remaining(&self) -> Remaining {
         match self.owner {
             LimitOwner::Key => Remaining { key: Some(0), account: None },
@@ -269,11 +272,11 @@ impl LimitExceeded {
 mod tests {
     use super::*;
 
-    /// A request that the account's bucket refuses is charged to the key, but not to the account.
+    /// A request that exceeds the account's limit is charged to the key, but not to the account.
     #[test]
     fn a_key_beyond_its_limit_takes_nothing_from_its_account() {
         let number = |number| NonZeroU32::new(number).expect("not zero");
-        // A bucket that refills by 1 per second.
+        // Each bucket refills by 1 per second.
         let with_burst = |burst| Some(Buckets::holding(number(1), number(burst), 1, 1.0));
         let rates = Rates { key: with_burst(5_000), account: with_burst(20_000), policy: None };
         let [account, hot, other] = [1, 2, 3].map(Uuid::from_u128);
@@ -293,7 +296,7 @@ mod tests {
         let exceeded = charge(Uuid::from_u128(6), 4_000).expect_err("the key was charged");
         assert_eq!(exceeded.owner, LimitOwner::Key);
 
-        // Database time is checked before anything is taken.
+        // Database time is checked before anything is taken from a bucket.
         let rates = Rates { key: with_burst(5_000), account: with_burst(20_000), policy: None };
         let buckets = rates.account.as_ref().expect("a limit is set");
         for _ in 0..30 {
@@ -303,7 +306,7 @@ mod tests {
         assert_eq!(exceeded.expect_err("too much database time").owner, LimitOwner::Account);
         assert!(rates.charge_ids(hot, None, number(5_000)).is_ok(), "its bucket is full");
 
-        // Processor time is also checked before anything is taken.
+        // Processor time is also checked before anything is taken from a bucket.
         let rates = Rates { key: with_burst(5_000), account: with_burst(20_000), policy: None };
         let buckets = rates.key.as_ref().expect("a limit is set");
         buckets.processing.note(hot, Duration::from_hours(1));

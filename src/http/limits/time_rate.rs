@@ -1,6 +1,6 @@
-//! A rate limit on the time that the requests of a key or an account use: read connections and processors. This
-//! time is known only after a request, so it is charged then, apart from a free part. Requests are refused while
-//! the charged time exceeds the amount that may be saved up.
+//! Limits the time for which the requests of a key or an account use read connections and processors. The time of a
+//! request is known only afterwards, so it is charged then, except for a free part. A key or an account can save up
+//! unused time. Its requests are refused while the charged time exceeds the time that it may save up.
 
 use std::{
     collections::HashMap,
@@ -11,12 +11,13 @@ use std::{
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// Free time of each statement. A statement that uses an index takes less, even over a network or on a busy
+/// Free time of each statement. A statement that uses an index takes less than this, even over a network or on a busy
 /// machine.
 pub const READING_FREE: Duration = Duration::from_millis(5);
-/// Free processor time for parsing a request, and again for executing it. A send and a page of messages take less.
+/// Free processor time for parsing a request, and the same free time for executing it. A send or a page of messages
+/// takes less than this.
 pub const PROCESSING_FREE: Duration = Duration::from_millis(1);
-/// Maximum time that can be saved up, so that a client may use much of it at once.
+/// Maximum time that a key or an account can save up. A client can use all of the saved time at once.
 pub const READING_SAVED_MAX: Duration = Duration::from_secs(10);
 pub const PROCESSING_SAVED_MAX: Duration = Duration::from_secs(4);
 /// Maximum wait until a request is accepted again.
@@ -24,21 +25,22 @@ pub const WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// The used time of all keys, or of all accounts.
 pub struct TimeLimit {
-    /// Number of connections or processors that may be used continuously.
+    /// Number of read connections or processors that may be used continuously.
     share: f64,
     free: Duration,
     saved_max: Duration,
-    /// When the used time will be paid off, by key or account. A key or account without an entry owes nothing.
+    /// The times at which the used time will be paid off, by key or account. A key or account without an entry owes no
+    /// time.
     paid_off_at: Mutex<HashMap<Uuid, Instant>>,
 }
 
 impl TimeLimit {
-    /// A limit that allows holding this many read connections continuously.
+    /// Creates a limit that allows the continuous use of this many read connections.
     pub fn of_reading(connections: u32) -> Self {
         Self::new(f64::from(connections), READING_FREE, READING_SAVED_MAX)
     }
 
-    /// A limit that allows using this many processors continuously.
+    /// Creates a limit that allows the continuous use of this many processors.
     pub fn of_processing(processors: f64) -> Self {
         Self::new(processors, PROCESSING_FREE, PROCESSING_SAVED_MAX)
     }
@@ -47,7 +49,7 @@ impl TimeLimit {
         Self { share, free, saved_max, paid_off_at: Mutex::default() }
     }
 
-    /// Charges the time for which a statement held a connection or a request used a processor.
+    /// Charges the time for which a statement used a connection or a request used a processor.
     pub fn note(&self, id: Uuid, held: Duration) {
         let Some(time) = held.checked_sub(self.free).filter(|time| !time.is_zero()) else { return };
         let now = Instant::now();
@@ -57,7 +59,8 @@ impl TimeLimit {
         *paid_off_at = later.min(now + self.saved_max + WAIT_MAX);
     }
 
-    /// Time until the next request of this key or account is accepted; zero if it is accepted now.
+    /// Returns the time until the next request of this key or account is accepted. The time is zero if a request is
+    /// accepted now.
     pub fn wait(&self, id: Uuid) -> Duration {
         let all = self.paid_off_at.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(&id).map_or(Duration::ZERO, |paid_off_at| {
@@ -65,7 +68,7 @@ impl TimeLimit {
         })
     }
 
-    /// Removes entries that are paid off.
+    /// Removes the entries that have been paid off.
     pub fn remove_expired(&self) {
         let now = Instant::now();
         let mut all = self.paid_off_at.lock().unwrap_or_else(PoisonError::into_inner);
@@ -104,7 +107,7 @@ mod tests {
         assert_eq!(key.wait(Uuid::from_u128(2)), Duration::ZERO);
         advance(SECOND).await;
         assert_eq!(key.wait(ID), Duration::ZERO);
-        // One connection may be held continuously.
+        // One connection may be used continuously.
         for _ in 0..100 {
             key.note(ID, SECOND + READING_FREE);
             advance(SECOND).await;

@@ -1,4 +1,4 @@
-//! `/healthz` and `/readyz`: whether the process is alive, and whether it can serve requests.
+//! `/healthz` shows whether the process is alive, and `/readyz` whether it can serve requests.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -13,16 +13,16 @@ pub const READY: &str = "/readyz";
 /// Maximum time for the database to respond to a probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// While this is reported, messages are accepted but not delivered.
+/// The response of `/readyz` while the clock is wrong. During that time, messages are accepted but not delivered.
 const CLOCK_IS_WRONG: &str = "the machine's clock has jumped or differs from PostgreSQL's clock; correct it, or \
                               restart the server if it is right\n";
 
-/// Always 200: the response shows that the process is alive.
+/// Always returns 200, because any response shows that the process is alive.
 pub async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// 200 if the database responds, its schema is current, the clock is trusted, and the server is not stopping.
+/// Returns 200 if the database responds, its schema is current, the clock is trusted, and the server is not stopping.
 pub async fn readyz(State(shared): State<SharedState>) -> (StatusCode, &'static str) {
     if shared.stop.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
@@ -36,7 +36,7 @@ pub async fn readyz(State(shared): State<SharedState>) -> (StatusCode, &'static 
     if !shared.app.is_clock_right.load(Ordering::Relaxed) {
         return (StatusCode::SERVICE_UNAVAILABLE, CLOCK_IS_WRONG);
     }
-    // Concurrent probes are limited, because this endpoint needs no key.
+    // The number of concurrent probes is limited, because this endpoint needs no key.
     let probe = async {
         let _permit = shared.probes.acquire().await;
         shared.app.db.is_current().await

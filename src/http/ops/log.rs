@@ -12,8 +12,8 @@ pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Maximum number of characters in a request id that is accepted from a client.
 pub const REQUEST_ID_CHARS_MAX: usize = 64;
 
-/// Removes a client's request id that is not short and plain, because ids are logged and echoed. The request then
-/// gets a new id.
+/// Removes a client's request id if it is too long or contains characters other than ASCII letters, digits and hyphens,
+/// because request ids are logged and echoed. The request then gets a new id.
 pub async fn drop_invalid_request_id(mut request: Request) -> Request {
     let is_plain = request.headers().get(REQUEST_ID).is_none_or(|id| {
         let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
@@ -25,8 +25,8 @@ pub async fn drop_invalid_request_id(mut request: Request) -> Request {
     request
 }
 
-/// The span of a request's log lines. It has the path without the query string, because keys and queries must not
-/// be logged.
+/// Returns the span of a request's log lines. The span contains the path without the query string, because keys and
+/// queries must not be logged.
 pub fn span(request: &Request) -> Span {
     let id = request.extensions().get::<RequestId>();
     let id = id.and_then(|id| id.header_value().to_str().ok()).unwrap_or_default();
@@ -39,7 +39,7 @@ pub fn span(request: &Request) -> Span {
     }
 }
 
-/// The trace id of `traceparent` (W3C Trace Context, section 3.2).
+/// Returns the trace id in `traceparent` (W3C Trace Context, section 3.2).
 fn trace_id(headers: &HeaderMap) -> Option<&str> {
     let parent = headers.get(TRACEPARENT)?.to_str().ok()?;
     let mut parts = parent.split('-');

@@ -1,5 +1,5 @@
-//! `GET /metrics`, and the periodic reconciliation that feeds one of the metrics. It has its own listener, because
-//! the metrics cover all teams and need no key.
+//! `GET /metrics`, and the periodic reconciliation whose result is one of the metrics. The metrics have their own
+//! listener, because they cover all teams and need no key.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,25 +25,27 @@ use crate::{
 
 /// The media type of the `OpenMetrics` text format.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// Maximum time to query the delivery lag. After that, the other metrics are returned without the lag.
+/// Maximum time for the query of the delivery lag. If the query takes longer, the other metrics are returned without
+/// the lag.
 const LAG_DEADLINE: Duration = Duration::from_secs(1);
 /// Minimum time before the first reconciliation, and between two reconciliations.
 const RECONCILIATION_INTERVAL: Duration = Duration::from_mins(15);
-/// The pause after a reconciliation is this many times its duration, so that it takes at most 1 % of the time.
+/// The pause after a reconciliation is this many times as long as the reconciliation. Reconciliations therefore take at
+/// most 1 % of the time.
 const RECONCILIATION_PAUSE_RATIO: u32 = 99;
 
-/// Maximum number of connections to the metrics listener, half of them for one address. Each request queries the
-/// database.
+/// Maximum number of connections to the metrics listener. One address gets at most half of them. The number is limited
+/// because each request queries the database.
 pub const CONNECTIONS_MAX: usize = 64;
 
-/// Serves the metrics until the future is dropped, with the timeouts of API connections.
+/// Serves the metrics until the future is dropped, with the same timeouts as API connections.
 pub async fn serve(listener: TcpListener, app: Arc<App>) {
     let permits = Quota::new(CONNECTIONS_MAX, CONNECTIONS_MAX / 2);
     let peers = Arc::new(Peers::new(Vec::new()));
     connections::serve(listener, router(app), peers, permits, CancellationToken::new()).await;
 }
 
-/// A router with `/metrics`, without the connection limits.
+/// Returns a router with `/metrics`, without the connection limits.
 pub fn router(app: Arc<App>) -> Router {
     Router::new().route("/metrics", get(metrics)).with_state(app)
 }
@@ -62,7 +64,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
     ([(header::CONTENT_TYPE, media_type)], text).into_response()
 }
 
-/// Reconciles balances and totals with the ledger periodically, and reports the number of drifts. Never returns.
+/// Reconciles balances and totals with the ledger periodically, and reports the number of differences. Never returns.
 pub async fn reconcile(app: &App) {
     let mut pause = RECONCILIATION_INTERVAL;
     loop {

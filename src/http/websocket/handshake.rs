@@ -1,4 +1,4 @@
-//! The first phase of a WebSocket: the client sends its key in `connection_init`, and is authenticated.
+//! The first phase of a WebSocket: the client sends its key in `connection_init` and is authenticated.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -27,25 +27,25 @@ use crate::{
     limits::quota::Permit,
 };
 
-/// Maximum time until `connection_init`.
+/// Maximum time until `connection_init` arrives.
 pub const INIT_DEADLINE: Duration = Duration::from_secs(3);
-/// Maximum size of a client's message before its key is known.
+/// Maximum size of a message that a client sends before its key is known, in bytes.
 pub const INIT_BYTES_MAX: usize = 16 * 1024;
 
-/// The data of a WebSocket that the upgrade request contains.
+/// The data for a WebSocket that the upgrade request contains.
 pub struct Opening {
-    /// The key in the header. It is used if `connection_init` has none.
+    /// The key in the header. It is used if `connection_init` contains no key.
     pub key: Option<String>,
-    /// The team of that key: `None` without a key, `Some(None)` for an operator.
+    /// The team of the key in the header. It is `None` if there is no key, and `Some(None)` for an operator.
     pub team: Option<Option<Uuid>>,
     pub peer: IpAddr,
     pub connection: Arc<ConnectionState>,
     pub request_id: String,
 }
 
-/// Waits for the client's key, and authenticates it. Returns the caller, a token that is canceled when the key ends,
-/// and the team's permit for the WebSocket. On failure, returns how to close it, or `None` if the client has
-/// disconnected.
+/// Waits for the client's key and authenticates it. Returns the caller, a token that is canceled when the key becomes
+/// invalid, and the team's permit for the WebSocket. On failure, returns how to close the WebSocket, or `None` if the
+/// client has disconnected.
 pub async fn authenticate(
     shared: &SharedState,
     socket: &mut WebSocket,
@@ -70,7 +70,7 @@ pub async fn authenticate(
             return Err(Some(TOO_MANY_CONTROLS));
         }
         match incoming {
-            // No operation is running that `complete` could end.
+            // No operation is running yet, so there is none that `complete` could end.
             None | Some(Incoming::Complete(_)) => {}
             Some(Incoming::Init(payload)) => break payload,
             Some(Incoming::Ping) => {
@@ -109,7 +109,7 @@ pub async fn authenticate(
     Ok(authenticated)
 }
 
-/// The key in `connection_init`, or else the one in the upgrade request.
+/// Returns the key in `connection_init`, or otherwise the key in the upgrade request.
 fn key_of(payload: &Map<String, Value>, opening: &Opening) -> Option<String> {
     let member = |name: &str| payload.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
     let key = match (member("authorization"), member("apiKey")) {
@@ -121,7 +121,7 @@ fn key_of(payload: &Map<String, Value>, opening: &Opening) -> Option<String> {
     key.map(str::to_owned)
 }
 
-/// Updates the count of bytes of an unfinished message.
+/// Updates the number of received bytes of an unfinished message.
 pub fn note_received(
     connection: &ConnectionState,
     received: Option<&Result<Message, axum::Error>>,

@@ -1,7 +1,8 @@
-//! Limits the number of open WebSocket connections. One team gets at most half of them. Unauthenticated ones, whose key
-//! is not known yet, get a quarter, of which one address gets an eighth. Browsers cannot send a key with the upgrade,
-//! so their connections are unauthenticated at first. At the limit, the oldest one that has not sent a key is closed to
-//! admit the next, so that silent clients cannot block others.
+//! Limits the number of open WebSocket connections. One team gets at most half of them. A connection is unauthenticated
+//! until its key is known. Browsers cannot send a key with the upgrade request, so their connections are
+//! unauthenticated at first. Unauthenticated connections get a quarter of the total, and one address gets an eighth of
+//! that quarter. At this limit, the oldest connection that has not sent a key is closed to admit the next one, so that
+//! silent clients cannot block others.
 
 use std::{
     collections::BTreeMap,
@@ -26,9 +27,11 @@ pub const SOCKETS_MAX: usize = 4_096;
 pub const SOCKETS_OF_TEAM_MAX: usize = SOCKETS_MAX / 2;
 /// Maximum number of unauthenticated WebSocket connections.
 pub const UNAUTHENTICATED_MAX: usize = SOCKETS_MAX / 4;
-/// Maximum number of unauthenticated WebSocket connections of one address. Each is authenticated within moments.
+/// Maximum number of unauthenticated WebSocket connections from one address. A connection is usually authenticated
+/// within moments.
 pub const UNAUTHENTICATED_OF_PEER_MAX: usize = UNAUTHENTICATED_MAX / 8;
-/// Burst of control messages of a WebSocket, and their rate per second.
+/// Number of control messages that a WebSocket may receive in a burst, and the number per second that it may receive
+/// after the burst.
 pub const CONTROLS_MAX: NonZeroU32 = NonZeroU32::new(100).expect("100 is not 0");
 pub const CONTROLS_PER_SECOND: NonZeroU32 = NonZeroU32::new(20).expect("20 is not 0");
 
@@ -52,15 +55,15 @@ impl Default for Sockets {
     }
 }
 
-/// The limits against which an admitted WebSocket counts until it is authenticated.
+/// The limit against which an admitted WebSocket is counted until it is authenticated.
 pub enum Admitted {
     Unauthenticated(UnauthenticatedSocket),
-    /// The upgrade request had a valid key.
+    /// The upgrade request contained a valid key.
     Authenticated(#[expect(dead_code, reason = "only held until it is dropped")] Permit<Uuid>),
 }
 
 impl Admitted {
-    /// Waits until the WebSocket is closed to admit another one. May never return.
+    /// Waits until this WebSocket must be closed to admit another one. May never return.
     pub async fn replaced(&self) {
         match self {
             Self::Unauthenticated(socket) => socket.replaced.cancelled().await,
@@ -68,7 +71,7 @@ impl Admitted {
         }
     }
 
-    /// Notes that the client has sent its key. The WebSocket is no longer closed to admit another one.
+    /// Notes that the client has sent its key. From then on, the WebSocket is not closed to admit another one.
     pub fn note_key(&mut self) {
         if let Self::Unauthenticated(socket) = self {
             let silent = socket.sockets.lock().remove(&socket.number);
@@ -91,13 +94,13 @@ struct SilentSocket {
     replaced: CancellationToken,
 }
 
-/// An unauthenticated WebSocket. When this value is dropped, the WebSocket no longer counts against the limit on
-/// unauthenticated ones.
+/// An unauthenticated WebSocket. When this value is dropped, the WebSocket is no longer counted against the limit for
+/// unauthenticated connections.
 pub struct UnauthenticatedSocket {
     number: u64,
     replaced: CancellationToken,
     sockets: Arc<UnauthenticatedSockets>,
-    /// Held from the arrival of the key until it has been looked up.
+    /// Permit for the time from the arrival of the key until the key has been looked up.
     permit: Option<Permit<IpAddr>>,
 }
 
@@ -111,8 +114,8 @@ impl UnauthenticatedSockets {
         self.silent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Admits a WebSocket of this address. At the limit, it replaces the oldest silent one of its address, or else of
-    /// all addresses. `None` if all others have sent a key.
+    /// Admits a WebSocket from this address. At the limit, the new WebSocket replaces the oldest silent one from this
+    /// address or, if there is none, from all addresses. Returns `None` if there is no connection to replace.
     fn open(self: &Arc<Self>, peer: IpAddr) -> Option<UnauthenticatedSocket> {
         let mut silent = self.lock();
         let permit = self.quota.take(Some(peer)).or_else(|| {
@@ -121,7 +124,7 @@ impl UnauthenticatedSockets {
             let oldest_of_all = || silent.first_key_value().filter(|_| !is_peer_full);
             let oldest = of_peer.next().or_else(oldest_of_all);
             let oldest = oldest.map(|(number, _)| *number)?;
-            // Dropping it releases its permit.
+            // Dropping the removed WebSocket releases its permit.
             silent.remove(&oldest)?.replaced.cancel();
             self.quota.take(Some(peer))
         })?;
@@ -139,8 +142,8 @@ impl Drop for UnauthenticatedSocket {
 }
 
 impl Sockets {
-    /// Admits a WebSocket; `None` if a limit is reached. `team` is the team of the key in the upgrade request: `None`
-    /// without a key, `Some(None)` for an operator.
+    /// Admits a WebSocket, or returns `None` if a limit has been reached. `team` is the team of the key in the upgrade
+    /// request. It is `None` if there is no key, and `Some(None)` for an operator.
     pub fn open(
         &self,
         peer: IpAddr,
@@ -153,17 +156,19 @@ impl Sockets {
         Some((Arc::clone(&self.permits).try_acquire_owned().ok()?, admitted))
     }
 
-    /// A permit for a WebSocket of this team; `None` if the team has too many. An operator has no team.
+    /// Takes a permit for a WebSocket of this team. Returns `None` if the team has too many open connections. An
+    /// operator has no team.
     pub fn team_permit(&self, team_id: Option<Uuid>) -> Option<Permit<Uuid>> {
         self.of_team.take(team_id)
     }
 }
 
-/// Limits the rate of a WebSocket's control messages: pings, pongs, and `complete` for operations that are not
-/// running. They are not charged to the rate limits, so without this limit one client could keep a processor busy.
+/// Limits the rate of a WebSocket's control messages: pings, pongs, and `complete` messages for operations that are not
+/// running. Control messages are not charged to the rate limits. Without this limit, one client could therefore keep a
+/// processor busy.
 pub type ControlFrames = DefaultDirectRateLimiter;
 
-/// The limiter of one WebSocket.
+/// Creates the limiter for the control messages of one WebSocket.
 pub fn control_frames() -> ControlFrames {
     RateLimiter::direct(governor::Quota::per_second(CONTROLS_PER_SECOND).allow_burst(CONTROLS_MAX))
 }
@@ -198,7 +203,7 @@ mod tests {
         let last = open(third).expect("a free permit");
         assert_eq!(all_replaced(&[last]), [false]);
         drop(held);
-        // An address at its limit does not replace the sockets of another one.
+        // An address that has reached its limit does not replace the connections of another address.
         let mut held: Vec<_> = (0..4).map(|at| open([other, hot, hot, hot][at])).collect();
         for socket in held[1..].iter_mut().flatten() {
             socket.note_key();

@@ -13,7 +13,7 @@ pub const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum number of characters in an operation's id.
 pub const ID_CHARS_MAX: usize = 128;
 
-/// Close code and reason.
+/// A close code and its reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Close(pub u16, pub &'static str);
 
@@ -36,7 +36,7 @@ const TEAM_MEMORY_LIMIT: Close =
     Close(close_code::AGAIN, "This team's memory limit for WebSocket messages has been reached");
 pub const OVER_RATE: Close = Close(close_code::AGAIN, "Rate limit exceeded");
 
-/// The client has closed the WebSocket. The library responds with the client's code.
+/// The close code if the client has closed the WebSocket. The library then responds with the client's code.
 pub const CLOSED_BY_CLIENT: Close = Close(1005, "");
 
 /// A message from the client.
@@ -48,10 +48,10 @@ pub enum Incoming {
     Complete(String),
 }
 
-/// How to close the WebSocket after an error, which is recognized by `tungstenite`'s text; `None` if the client has
-/// disconnected.
+/// Returns how to close the WebSocket after an error, or `None` if the client has disconnected. The kind of error is
+/// recognized by the message of `tungstenite`.
 fn close_for(error: &str) -> Option<Close> {
-    // The library's message limit, or the limits that `GuardedStream` reports.
+    // The message exceeds the library's size limit or a limit of `GuardedStream`.
     if error.contains("too long") || error.contains("file too large") {
         Some(TOO_LARGE)
     } else if error.contains("quota exceeded") {
@@ -69,7 +69,7 @@ pub fn text(message: &Value) -> Message {
     Message::Text(message.to_string().into())
 }
 
-/// The bytes of a text message. Other messages are small or close the WebSocket.
+/// Returns the size of a text message in bytes. Other messages are either small or close the WebSocket.
 pub fn text_bytes(message: &Message) -> usize {
     match message {
         Message::Text(text) => text.len(),
@@ -77,12 +77,13 @@ pub fn text_bytes(message: &Message) -> usize {
     }
 }
 
-/// The bytes of a received text message.
+/// Returns the size of a received text message in bytes.
 pub fn received_bytes(received: Option<&Result<Message, axum::Error>>) -> usize {
     received.and_then(|received| received.as_ref().ok()).map_or(0, text_bytes)
 }
 
-/// The id of a message that starts an operation. The rest of the message is skipped without building a tree.
+/// Returns the operation id in a message that starts an operation. The rest of the message is skipped without building
+/// a tree.
 pub fn subscribe_id(received: Option<&Result<Message, axum::Error>>) -> Option<String> {
     #[derive(Deserialize)]
     struct Subscribe {
@@ -95,7 +96,8 @@ pub fn subscribe_id(received: Option<&Result<Message, axum::Error>>) -> Option<S
     (message.r#type == "subscribe" && is_id).then_some(message.id)
 }
 
-/// Parses a received message: `None` if it needs no handling, an error if it closes the WebSocket.
+/// Parses a received message. Returns `None` if the message needs no handling, and an error if the message closes the
+/// WebSocket.
 pub fn read(
     received: Option<Result<Message, axum::Error>>,
 ) -> Result<Option<Incoming>, Option<Close>> {

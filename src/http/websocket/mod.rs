@@ -1,9 +1,9 @@
 //! `graphql-transport-ws` on `/graphql`: subscriptions, queries and mutations over one WebSocket. The protocol and
 //! its close codes are those of the npm package graphql-ws (its `PROTOCOL.md`).
 //!
-//! A WebSocket has one key. Its operations pass the same checks as HTTP requests: request permits, preparation and rate
-//! limits. Each event of a subscription is charged to the rate limits as well. It is closed when its key becomes
-//! invalid or its account is not ACTIVE.
+//! A WebSocket has one key. The same checks apply to its operations as to HTTP requests: request permits, preparation
+//! and rate limits. Each event of a subscription is also charged to the rate limits. The WebSocket is closed when its
+//! key becomes invalid or its account is no longer ACTIVE.
 
 use std::time::Duration;
 
@@ -39,7 +39,8 @@ pub mod subscription_limits;
 const SUBPROTOCOL: &str = "graphql-transport-ws";
 /// Maximum time for a client to receive the close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Size of a WebSocket's read buffer. Every open WebSocket keeps one; the library's default is 32 times as large.
+/// Size of a WebSocket's read buffer, in bytes. Every open WebSocket keeps one. The library's default size is 32 times
+/// as large.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
 
 /// Upgrades the request, unless its subprotocol is not supported or too many WebSocket connections are open.
@@ -84,7 +85,7 @@ async fn serve(
         match close {
             Some(CLOSED_BY_CLIENT) => socket.close().await,
             Some(Close(code, reason)) => {
-                // Otherwise the library would send a pending pong after the close frame.
+                // Without this flush, the library would send a pending pong after the close frame.
                 socket.flush().await?;
                 let frame = CloseFrame { code, reason: reason.into() };
                 socket.send(Message::Close(Some(frame))).await
@@ -92,7 +93,7 @@ async fn serve(
             None => Ok(()),
         }
     };
-    // A failure means that the client has disconnected.
+    // A failure only means that the client has disconnected.
     let _ = timeout(CLOSE_TIMEOUT, close).await;
     sockets.dec();
 }

@@ -1,5 +1,5 @@
-//! One operation of a WebSocket, in its own task: it executes and queues its messages, with limits on their memory
-//! and on how long they wait to be sent.
+//! An operation of a WebSocket. It runs in its own task, which executes the operation and queues its messages. Two
+//! limits apply to queued messages: how much memory they need, and how long they wait to be sent.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,8 +31,8 @@ use crate::{
     limits::{memory_budget::Reservation, quota::Permit},
 };
 
-/// Maximum time for which a message waits until those before it are sent. An HTTP client has the same time to
-/// receive a response.
+/// Maximum time for which a message waits until the messages before it have been sent. An HTTP client has the same time
+/// to receive a response.
 pub const QUEUE_TIMEOUT: Duration = Duration::from_mins(1);
 
 const MEMORY_LIMIT_REACHED: &str = "The team's memory limit for unsent WebSocket messages has been reached, so this \
@@ -47,14 +47,14 @@ struct Next {
 
 pub type Answers = BoxStream<'static, EventAnswer>;
 
-/// The permits that a message holds until it is sent: the reservation of a response, and its bytes in the team's limit
-/// of unsent messages.
+/// The permits that a message keeps until it has been sent: the reservation for a response, and the message's bytes in
+/// the team's limit for unsent messages.
 pub type MessagePermits = (Option<Arc<Reservation>>, Permit<Uuid>);
 
 /// A message of an operation.
 pub struct Outgoing {
     pub id: String,
-    /// Distinguishes operations for which the client used the same id.
+    /// Distinguishes the operations for which the client used the same id.
     pub number: u64,
     pub message: Message,
     pub is_last: bool,
@@ -73,12 +73,12 @@ pub struct Task {
 }
 
 impl Task {
-    /// Sends the events of a subscription. Each event costs the subscription's complexity. If the rate limit
-    /// is exceeded, events are delayed.
+    /// Sends the events of a subscription. Each event costs the complexity of the subscription. If the rate limit is
+    /// exceeded, events are delayed.
     pub async fn send_events(self, complexity: u64, mut answers: Answers) {
         while let Some(EventAnswer { answer, turn, reservation }) = answers.next().await {
             let message = self.message(answer, OperationType::Subscription, &reservation).await;
-            // Released before sending, because the client may be slow.
+            // The turn is released before sending, because the client may be slow.
             drop(turn);
             self.send(message, Some(Arc::new(reservation))).await;
             while let Err(exceeded) = self.shared.rates.charge(&self.caller, complexity) {
@@ -103,7 +103,7 @@ impl Task {
         self.complete().await;
     }
 
-    /// The message with an answer, and whether it is the last one.
+    /// Returns the message that contains an answer, and whether it is the last message of the operation.
     async fn message(
         &self,
         answer: Answer,
@@ -133,8 +133,8 @@ impl Task {
         self.send((text(&json!({ "id": self.id, "type": "complete" })), true), None).await;
     }
 
-    /// Queues a message, which the session sends in its turn. If the team's limit of unsent bytes is reached, the
-    /// operation ends with an error instead. If the message waits too long, the WebSocket is closed.
+    /// Queues a message. The session sends queued messages one after another. If the team's limit for unsent bytes has
+    /// been reached, the operation ends with an error instead. If the message waits too long, the WebSocket is closed.
     async fn send(
         &self,
         (mut message, mut is_last): (Message, bool),

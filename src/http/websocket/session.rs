@@ -1,5 +1,6 @@
-//! An authenticated WebSocket: reads the client's messages, starts and ends operations, and sends their responses
-//! one at a time. An unresponsive client, an exceeded limit or the end of the key closes it.
+//! An authenticated WebSocket. The session reads the client's messages, starts and ends operations, and sends their
+//! responses one at a time. It closes the WebSocket if the client does not respond, a limit is exceeded or the key
+//! becomes invalid.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -48,9 +49,11 @@ use crate::{
 pub const OPERATIONS_MAX: usize = 50;
 /// Interval of pings. A client from which nothing arrives between two pings is disconnected.
 const PING_INTERVAL: Duration = Duration::from_secs(25);
-/// Maximum number of messages that wait behind the one that is being sent. Operations with more messages wait.
+/// Maximum number of messages that wait while another message is being sent. Operations with further messages must
+/// wait.
 const OUTGOING_MAX: usize = 1;
-/// Larger messages are parsed only with a request permit, because parsing takes many times their size.
+/// Maximum size of a message that is parsed without a request permit, in bytes. Larger messages need a permit, because
+/// parsing takes many times the memory of the message.
 const UNRESTRICTED_PARSE_BYTES_MAX: usize = 512;
 
 pub struct Session {
@@ -59,11 +62,12 @@ pub struct Session {
     request_id: String,
     /// Running operations by the id that the client chose.
     operations: HashMap<String, RunningOperation>,
-    /// Number of operations that were started so far.
+    /// Number of operations that have been started so far.
     started: u64,
     controls: ControlFrames,
     connection: Arc<ConnectionState>,
-    /// The last large message. It shares the library's read buffer, and is the only owner once that is replaced.
+    /// The last large message. It shares the library's read buffer. Once the library replaces its read buffer, this is
+    /// the only owner of the old one.
     large_message: Option<Bytes>,
     sender: mpsc::Sender<Outgoing>,
     outgoing: mpsc::Receiver<Outgoing>,
@@ -71,7 +75,7 @@ pub struct Session {
     is_slow: CancellationToken,
 }
 
-/// The operation is canceled when this is dropped.
+/// A running operation. It is canceled when this value is dropped.
 struct RunningOperation {
     number: u64,
     _cancel_on_drop: DropGuard,
@@ -110,14 +114,14 @@ impl Session {
         key_ended: &CancellationToken,
     ) -> Option<Close> {
         let mut pings = interval(PING_INTERVAL);
-        // After a delayed ping, the client still gets a full interval to respond.
+        // After a delayed ping, the client still has a full interval to respond.
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         pings.tick().await;
         let mut has_received = true;
         let (stop, is_slow) = (self.shared.stop.clone(), self.is_slow.clone());
         loop {
             self.release_large_message();
-            // Held until the message is sent.
+            // The permits are held until the message has been sent.
             let mut _permits = None;
             let message = tokio::select! {
                 biased;
@@ -150,7 +154,7 @@ impl Session {
                 }
             };
             if let Some(message) = message {
-                // If the key becomes invalid while the client reads slowly, the message is not completed.
+                // If the key becomes invalid while the client reads slowly, the rest of the message is not sent.
                 tokio::select! {
                     biased;
                     () = key_ended.cancelled() => return Some(FORBIDDEN),
@@ -165,7 +169,8 @@ impl Session {
         }
     }
 
-    /// Handles a received message. Returns an immediate response if there is one; an error closes the WebSocket.
+    /// Handles a received message. Returns the immediate response, if there is one. Fails if the message closes the
+    /// WebSocket.
     async fn handle(
         &mut self,
         received: Option<Result<Message, axum::Error>>,
@@ -179,7 +184,8 @@ impl Session {
         }
         let bytes = received_bytes(received.as_ref());
         let (is_large, cost) = (bytes > UNRESTRICTED_PARSE_BYTES_MAX, cost_of_bytes(bytes));
-        // Closes the WebSocket, because the id for an error message is not known before the message is parsed.
+        // The WebSocket is closed, because an error message would need the operation's id, which is unknown until the
+        // message is parsed.
         if cost > 0 && self.shared.rates.charge(&self.caller, cost).is_err() {
             return Err(Some(OVER_RATE));
         }
@@ -220,7 +226,7 @@ impl Session {
         }
     }
 
-    /// Refuses a large message that starts an operation, because there is no permit to parse it.
+    /// Refuses a large message that starts an operation, because no permit to parse it is available.
     fn refuse_unparsed(
         &self,
         received: Option<&Result<Message, axum::Error>>,
@@ -238,7 +244,7 @@ impl Session {
         json!({ "id": id, "type": "error", "payload": refused })
     }
 
-    /// Releases the permit of a large message once the library has freed its buffer.
+    /// Releases the permit of a large message once the library has freed the message's buffer.
     fn release_large_message(&mut self) {
         if self.large_message.as_ref().is_some_and(Bytes::is_unique)
             && self.connection.release_message()
@@ -251,7 +257,7 @@ impl Session {
         self.shared.request_permits.acquire(self.caller.team_scope()).await
     }
 
-    /// The message to send and its permits. There is no message if the client has ended the operation.
+    /// Returns the message to send and its permits. There is no message to send if the client has ended the operation.
     fn message_to_send(&mut self, outgoing: Outgoing) -> (Option<Message>, MessagePermits) {
         let Outgoing { id, number, message, is_last, permits } = outgoing;
         let is_running = self.operations.get(&id).is_some_and(|found| found.number == number);
@@ -261,8 +267,8 @@ impl Session {
         (is_running.then_some(message), permits)
     }
 
-    /// Starts an operation, or returns the error message of its refusal. When this returns, a subscription
-    /// receives all later events.
+    /// Starts an operation, or returns the error message if the operation is refused. When this function returns, a
+    /// subscription receives all later events.
     async fn start(
         &mut self,
         id: String,
@@ -335,7 +341,7 @@ impl Session {
         self.shared.rates.charge_into(&self.caller, cost, &mut None).map(|()| prepared)
     }
 
-    /// Runs an operation in its own task, until it ends or the client ends it.
+    /// Runs an operation in its own task until the operation ends or the client ends it.
     fn spawn<F>(
         &mut self,
         id: String,

@@ -1,4 +1,4 @@
-//! Limits the number of open subscriptions of an account, a team and the process.
+//! Limits the number of open subscriptions of an account, of a team and of the process.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::{
     limits::quota::{Permit, Quota},
 };
 
-/// Maximum number of subscriptions of the process. One with a long document takes up to 40 KB.
+/// Maximum number of subscriptions of the process. A subscription with a long document takes up to 40 KB of memory.
 pub const SUBSCRIPTIONS_MAX: usize = 6_144;
 /// Maximum number of subscriptions of one team.
 pub const OF_TEAM_MAX: usize = SUBSCRIPTIONS_MAX / 2;
@@ -37,7 +37,7 @@ impl Default for Subscriptions {
 }
 
 impl Subscriptions {
-    /// A permit for one more subscription; an error if a limit is reached.
+    /// Takes a permit for one more subscription. Fails if a limit has been reached.
     pub fn open(&self, account: &AccountCaller) -> Result<SubscriptionPermit, ServerError> {
         self.take(account.team_id, account.account_id).ok_or_else(|| {
             let message = format!(
@@ -72,7 +72,7 @@ mod tests {
         let of_account = |at| open(hot, at).expect("a permit");
         let first: Vec<_> = (0..SUBSCRIPTIONS_OF_ACCOUNT_MAX).map(of_account).collect();
 
-        // A refused subscription does not count for the team.
+        // A refused subscription is not counted for the team.
         assert!(open(hot, 0).is_none());
         let mut held = fill(hot, first.len());
         assert!(open(hot, OF_TEAM_MAX).is_none(), "the team's limit is reached");

@@ -1,4 +1,4 @@
-//! API keys: a main account creates, renames, rotates and revokes them. The full key is shown once.
+//! API keys: a main account creates, renames, rotates and revokes them. The full key is shown only once.
 
 mod expiry;
 mod revocation;
@@ -39,7 +39,7 @@ async fn revoke(t: &TestApp, key: &str, id: &str) -> Answer {
     t.ask_with(key, &query, json!({ "id": id })).await
 }
 
-/// Creates a key for the account, and returns its id and the full key.
+/// Creates a key for the account, and returns the key's id and the full key.
 async fn made(t: &TestApp, team: &TestTeam, account_id: &str, input: Value) -> (String, String) {
     let answer = create(t, team, &json!({ "id": account_id }), input).await;
     assert_eq!(answer.refusals(), NOTHING);
@@ -47,7 +47,7 @@ async fn made(t: &TestApp, team: &TestTeam, account_id: &str, input: Value) -> (
     (text(&payload["apiKey"]["id"]), text(&payload["plainKey"]))
 }
 
-/// The keys of a sub-account, newest first.
+/// Returns a sub-account's keys, newest first.
 async fn keys_of(t: &TestApp, team: &TestTeam, account_id: &str, fields: &str) -> Value {
     let query = format!(
         "query($id: ID!) {{ subAccount(by: {{ id: $id }}) {{ apiKeys(first: 100) {{ nodes {{ {fields} }} }} }} }}"
@@ -218,7 +218,7 @@ async fn the_last_use_of_a_key_is_written_at_most_once_a_minute(t: &TestApp) {
         (3600, "2026-03-16T13:01:30.000Z"),
     ] {
         t.step(TimeDelta::seconds(step));
-        // The key cache expires by the real clock, not by the test's clock.
+        // Entries in the key cache expire by the real clock, not by the test's clock, so the test empties the cache.
         t.app.keys.forget_all();
         assert!(works(t, &sub.key).await && works(t, &sub.key).await);
         t.note_key_uses().await;

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{NOTHING, made, revoke, rotate, works};
 use crate::harness::{Database, Postgres, Sqlite, TestApp, text};
 
-/// The account's other keys still work after one is revoked.
+/// After one key of an account is revoked, the account's other keys still work.
 #[db_test]
 async fn a_revoked_key_is_refused_immediately_and_for_good(t: &TestApp) {
     let team = t.team(0).await;
@@ -25,7 +25,7 @@ async fn a_revoked_key_is_refused_immediately_and_for_good(t: &TestApp) {
     assert_eq!(again.data()["revokeApiKey"], json!({ "apiKey": key, "errors": [] }));
     assert_eq!(rotate(t, &team, &sub.key_id, Some(60)).await.refusals(), ["KEY_REVOKED"]);
     assert_eq!(t.everything().await, before);
-    // The last key of a sub-account can be revoked, because its main account can create another.
+    // The last key of a sub-account can be revoked, because the main account can create another key.
     let last = t.key_id(&other).await;
     assert_eq!(revoke(t, &team.key, &last).await.refusals(), NOTHING);
     assert!(!works(t, &other).await);

@@ -44,7 +44,7 @@ async fn a_process_notices_a_revoked_key_without_a_notification(t: &TestApp) {
                 () = ended.cancelled() => {}
             }
         };
-        // The poll runs every second; the timeout allows for a slow machine.
+        // The monitor polls every second. The timeout is longer to allow for a slow machine.
         timeout(Duration::from_secs(10), polls).await.expect("the revocation is noticed");
         assert!(!remains.is_cancelled(), "{action}");
     }

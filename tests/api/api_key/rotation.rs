@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{NOTHING, keys_of, made, rotate, works};
 use crate::harness::{TestApp, text};
 
-/// The new key of a rotation has the same properties as the old key.
+/// The new key has the same properties as the old key.
 #[db_test]
 async fn without_a_grace_period_the_old_key_is_revoked_immediately(t: &TestApp) {
     let team = t.team(0).await;
@@ -57,8 +57,8 @@ async fn with_a_grace_period_the_old_key_works_until_its_end(t: &TestApp) {
     let rotated = rotate(t, &team, &short_id, Some(2_592_000)).await;
     let of_short = &rotated.data()["rotateApiKey"]["apiKey"]["expiresAt"];
     assert_eq!(*of_short, "2026-03-16T12:00:30.000Z");
-    // Newest first: successor of the short key, successor of the first key, the short key, the
-    // first key.
+    // The keys are listed newest first: the successor of the short-lived key, the successor of the first key, the
+    // short-lived key, and the first key.
     let (half, one) = ("2026-03-16T12:00:30.000Z", "2026-03-16T12:01:00.000Z");
     let ends = [json!(half), json!(null), json!(half), json!(one)];
     let ends = ends.map(|end| json!({ "expiresAt": end, "revokedAt": null }));
@@ -71,7 +71,7 @@ async fn with_a_grace_period_the_old_key_works_until_its_end(t: &TestApp) {
     assert!(!works(t, &sub.key).await && works(t, &new).await);
 }
 
-/// A client repeats a rotation whose response was lost.
+/// In this test, a client repeats a rotation because the response to the first request was lost.
 #[db_test]
 async fn a_key_from_a_repeated_rotation_lasts_as_long_as_the_first(t: &TestApp) {
     let team = t.team(0).await;

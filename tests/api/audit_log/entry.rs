@@ -1,4 +1,5 @@
-//! Every mutation except those about messages leaves one entry, whether it succeeds or is refused.
+//! Every mutation, except those that send or cancel messages, leaves one audit log entry, whether the mutation succeeds
+//! or is refused.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -15,23 +16,23 @@ use crate::{
     layers::rust_files,
 };
 
-/// Mutations that leave no entry, because the messages themselves are the record.
+/// Mutations that leave no audit log entry, because the stored messages are the record of these calls.
 pub const MESSAGES: [&str; 3] = ["sendMessage", "sendMessages", "cancelMessage"];
 
-/// The first `id` in the data of a response.
+/// Returns the first `id` in the data of a response.
 fn id_in(value: &Value) -> Option<&str> {
     match value {
         Value::Object(object) => {
             let own = object.get("id").and_then(Value::as_str);
             own.or_else(|| object.values().find_map(id_in))
         }
-        // An added object is the last of its list.
+        // An object that the mutation added to a list is the last one in the list.
         Value::Array(values) => values.iter().rev().find_map(id_in),
         _ => None,
     }
 }
 
-/// Replaces ids that the test cannot know by `(id)`.
+/// Replaces ids that the test cannot predict with `(id)`.
 fn with_unknown_ids_hidden(mut settings: Value) -> Value {
     for name in ["apiKeyId", "newApiKeyId", "mainAccountId"] {
         if let Some(id) = settings.get_mut(name) {
@@ -42,7 +43,7 @@ fn with_unknown_ids_hidden(mut settings: Value) -> Value {
     settings
 }
 
-/// The test fails for a mutation of the schema that has no row in `calls`.
+/// The test also fails if a mutation in the schema has no row in `calls`.
 #[db_test]
 async fn each_mutation_leaves_one_entry_when_done_and_one_when_refused(t: &TestApp) {
     let stage = staged(t).await;
@@ -97,8 +98,8 @@ async fn each_mutation_leaves_one_entry_when_done_and_one_when_refused(t: &TestA
     }
 }
 
-/// A mutation whose response fails still makes its change and leaves its entry; only a field of the response is
-/// refused.
+/// If a field in a mutation's response fails, the mutation still makes its change, and the audit log entry records a
+/// success.
 #[db_test]
 async fn a_mutation_whose_answer_fails_is_not_entered_as_refused(t: &TestApp) {
     let team = t.team(0).await;
@@ -129,8 +130,9 @@ fn mutations() -> BTreeSet<String> {
     fields.expect("the mutations")
 }
 
-/// Transactions that are begun in `authentication` always write an audit log entry. The other files write for the
-/// worker, refusals, messages, imports entered before, and the first step of an erasure.
+/// A transaction that is begun by a function of `authentication` always writes an audit log entry. The other files also
+/// begin transactions without an entry: for the work of the worker, for refusals and messages, for further batches of
+/// an import that already has its entry, and for the single steps of an erasure or merge.
 #[test]
 fn only_known_files_write_without_an_audit_entry() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/domain");

@@ -1,4 +1,4 @@
-//! Mutations that a key may not call also leave an entry, at a bounded cost.
+//! Calls to mutations that a key may not use also leave audit log entries. The number of these entries is bounded.
 
 use db_test::db_test;
 use sea_orm::ConnectionTrait as _;
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::harness::{Apps, Setup, Socket, TestApp};
 
-/// A call has no permission if its role may not call the mutation, or if its key is a TEST key.
+/// A key has no permission if its role may not call the mutation, or if the key is a TEST key.
 #[db_test]
 async fn a_call_without_permission_leaves_an_entry_and_changes_nothing(t: &TestApp) {
     let stage = staged(t).await;
@@ -56,8 +56,8 @@ async fn a_call_without_permission_leaves_an_entry_and_changes_nothing(t: &TestA
     assert_eq!(t.everything().await, before);
 }
 
-/// Forbidden calls cost as much of the rate limit as allowed ones, over HTTP and over sockets. A document without a
-/// call leaves no entry.
+/// Forbidden calls use as much of the rate limit as allowed calls, over HTTP and over sockets. A document that calls no
+/// forbidden mutation leaves no entry.
 #[db_test]
 async fn forbidden_calls_in_one_document_are_entered_or_counted(apps: &Apps) {
     let http = http::Settings { key_rate: 1, account_rate: 0, ..http::Settings::default() };
@@ -109,7 +109,7 @@ async fn forbidden_calls_in_one_document_are_entered_or_counted(apps: &Apps) {
     socket.next().await;
     assert_eq!(counted().await, expected(3));
 
-    // A bucket of 5,000 allows only a few of these costly documents.
+    // The rate limit allows only a few of these documents, because each of them has a high cost.
     let costly = "mutation { createTeam(input: { name: \"No\" }) { mainAccount { apiKeys(first: 100) \
                 { nodes { id name prefix lastFour createdAt expiresAt revokedAt lastUsedAt } } } } }";
     let mut tried = 0;

@@ -1,4 +1,5 @@
-//! An entry is written in the transaction of its change, is never changed, and contains no secret.
+//! An audit log entry is written in the same transaction as the change that it records, is never changed, and contains
+//! no secrets.
 
 use db_test::db_test;
 use sea_orm::ConnectionTrait as _;
@@ -10,7 +11,7 @@ use super::{
 };
 use crate::harness::{Database, Postgres, Sqlite, TestApp};
 
-/// If the entry of a refusal cannot be written, the client still receives the refusal.
+/// If the audit log entry for a refused call cannot be written, the client still receives the refusal.
 #[db_test]
 async fn a_change_whose_entry_cannot_be_written_is_not_made(t: &TestApp) {
     let stage = staged(t).await;
@@ -21,7 +22,8 @@ async fn a_change_whose_entry_cannot_be_written_is_not_made(t: &TestApp) {
         let answer = call.ask(t, call.key(t), &call.accepted, "a").await;
         assert_eq!(answer.codes(), ["INTERNAL_SERVER_ERROR"], "{}", call.mutation);
         if call.mutation == "deleteContact" {
-            // The first step of the deletion locks the contact until a repeat completes the deletion.
+            // The first step of the deletion has locked the contact until the deletion is repeated, so the test removes
+            // the lock.
             t.execute("UPDATE contact SET busy_with = NULL").await;
         }
         assert_eq!(t.everything().await, before, "{}", call.mutation);

@@ -1,4 +1,4 @@
-//! Listing the audit log: the entries that each role sees, filters and pages.
+//! Listing the audit log: which entries each role sees, and the filters and pages of the list.
 
 use chrono::TimeDelta;
 use db_test::db_test;
@@ -11,8 +11,8 @@ use super::{
 };
 use crate::harness::{TestApp, UNKNOWN_IDS, text};
 
-/// A main account does not see other teams' entries, its sub-accounts' changes to their own data, or operators' keys. A
-/// sub-account sees no entries.
+/// A main account does not see other teams' entries, its sub-accounts' changes to their own data, or the keys of
+/// operators. A sub-account sees no entries.
 #[db_test]
 async fn a_main_account_sees_the_entries_of_its_team_and_an_operator_all(t: &TestApp) {
     let stage = staged(t).await;
@@ -51,7 +51,7 @@ async fn a_main_account_sees_the_entries_of_its_team_and_an_operator_all(t: &Tes
     let of_team = t.ask(&stage.team.key, &query).await;
     assert_eq!(of_team.data()["team"]["auditLog"]["nodes"], json!(own));
 
-    // An operator also sees private entries and those of the whole server.
+    // An operator also sees private entries and the entries of all teams.
     let query = "query($id: ID!) { auditLog { totalCount } \
                  teamById(id: $id) { auditLog { totalCount } } }";
     let counts = t.ask_with(&t.operator, query, json!({ "id": stage.team.id })).await;
@@ -77,7 +77,7 @@ async fn a_main_account_sees_the_entries_of_its_team_and_an_operator_all(t: &Tes
     assert_eq!(newest(t, &test_key, 100).await[1..], own);
 }
 
-/// The start of a filter's time range is included, its end is excluded.
+/// A filter's time range includes its start and excludes its end.
 #[db_test]
 async fn entries_are_filtered_by_action_outcome_key_account_and_time(t: &TestApp) {
     let team = t.team(0).await;

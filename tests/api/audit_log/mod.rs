@@ -1,4 +1,4 @@
-//! The audit log: its entries, their visibility, and that they cannot be changed.
+//! The audit log: which entries are written, who can see them, and that they cannot be changed.
 
 pub mod calls;
 pub mod entry;
@@ -18,7 +18,7 @@ async fn count(t: &TestApp) -> i64 {
     t.number("SELECT COUNT(*) FROM audit_entry").await
 }
 
-/// The newest entries that are visible to a key.
+/// Returns the newest entries that are visible to a key.
 async fn newest(t: &TestApp, key: &str, first: usize) -> Vec<Value> {
     let query = format!("{{ auditLog(first: {first}) {{ nodes {{ {FIELDS} }} }} }}");
     let answer = t.ask(key, &query).await;

@@ -14,7 +14,7 @@ const CREATE_TEAM: &str = "mutation { createTeam(input: { name: \"No\" }) { plai
 const QUIET: &str = "mutation { setQuietHours(input: { from: \"x\", to: \"08:00\", timeZone: \"UTC\" }) \
                      { errors { code } } }";
 
-/// Action, code and count of each refusal that a main account sees, newest first.
+/// Returns the action, code and count of each refusal that the main account sees, newest first.
 async fn refusals(t: &TestApp, key: &str) -> Vec<Value> {
     let query = "{ auditLog(filter: { outcome: [REFUSED] }) { nodes { action code count } } }";
     let found = t.ask(key, query).await;
@@ -22,8 +22,8 @@ async fn refusals(t: &TestApp, key: &str) -> Vec<Value> {
     nodes.iter().map(|node| json!([node["action"], node["code"], node["count"]])).collect()
 }
 
-/// The entry is visible after the first refusal, and further refusals run no statement. Each key, action and code has
-/// its own entry.
+/// The entry is visible after the first refusal. Further refusals run no SQL statements. Each combination of key,
+/// action and code has its own entry.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn repeated_refusals_make_one_entry_a_minute_with_a_count(t: &TestApp) {
@@ -48,7 +48,7 @@ async fn repeated_refusals_make_one_entry_a_minute_with_a_count(t: &TestApp) {
     for _ in 0..50 {
         assert_eq!(t.ask(&test_key, &ten).await.codes(), ["FORBIDDEN"]);
     }
-    // The key is still read again every second.
+    // Some statements are allowed, because the server reads the key from the database again every second.
     assert!(t.statements() - statements <= 50, "500 repeats cost no statement each");
     write_counts(&t.app).await.expect("the counts are written");
     assert_eq!(count(t).await, entries + 1);
@@ -82,7 +82,7 @@ async fn repeated_refusals_make_one_entry_a_minute_with_a_count(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// Refusals that name no account of the team are counted in one entry.
+/// Refused calls that name no account of the team share one entry.
 #[db_test]
 async fn refusals_are_counted_per_account(t: &TestApp) {
     let (team, other) = (t.team(0).await, t.team(0).await);
@@ -134,7 +134,7 @@ async fn refusals_are_counted_per_account(t: &TestApp) {
     );
 }
 
-/// Refusals in the last seconds of an entry's minute still count for that entry.
+/// A refusal shortly before the end of an entry's minute is still counted in that entry.
 #[db_test]
 async fn an_entry_is_closed_a_minute_after_its_first_refusal(t: &TestApp) {
     let team = t.team(0).await;
@@ -157,13 +157,14 @@ async fn an_entry_is_closed_a_minute_after_its_first_refusal(t: &TestApp) {
 
     let expected = [1, 4, 3].map(|count| json!(["CREATE_TEAM", "FORBIDDEN", count]));
     assert_eq!(refusals(t, &team.key).await, expected);
-    // Each process counts its own refusals.
+    // Each process counts its own refusals, so the second process begins a new entry.
     let other = t.beside(Setup::default()).await;
     assert_eq!(other.ask(&sub.key, CREATE_TEAM).await.codes(), ["FORBIDDEN"]);
     assert_eq!(refusals(t, &team.key).await.len(), 4);
 }
 
-/// If the first refusal cannot be entered, the next refusal is entered instead. Counts that cannot be written are kept.
+/// If the first refusal cannot be entered, the next refusal is entered instead. Counts that cannot be written are kept
+/// in memory and written later.
 #[db_test]
 async fn no_refusal_is_lost_while_the_database_fails(t: &TestApp) {
     let team = t.team(0).await;

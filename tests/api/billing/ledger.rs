@@ -1,5 +1,5 @@
-//! The ledger: every change to a team's balance. A main account sees the whole ledger of its team, a sub-account its
-//! own entries, and no entry ever changes.
+//! The ledger: a list of all changes to a team's balance. A main account sees its team's whole ledger, and a
+//! sub-account sees only its own entries. No entry ever changes.
 
 use chrono::TimeDelta;
 use db_test::db_test;
@@ -16,8 +16,8 @@ struct Stage {
     other: TestSubAccount,
 }
 
-/// Makes the following ledger entries, a minute apart: a top-up of 100; `sub` sends for 2, which is refunded; `other`
-/// and the main account send for 2 each; an operator deducts 6.5.
+/// Makes ledger entries, one minute apart. An operator tops up 100 cents. `sub` sends a message for 2 cents, which are
+/// then refunded. `other` and the main account each send a message for 2 cents. Finally, an operator deducts 6.5 cents.
 async fn staged(t: &TestApp) -> Stage {
     t.set_sms_price(20_000).await;
     let team = t.team(0).await;
@@ -95,7 +95,7 @@ async fn the_ledger_shows_each_movement_with_the_balance_after_it(t: &TestApp) {
     }
 }
 
-/// The main account sees the id of a sub-account's message, but not the message.
+/// The main account sees the id of a sub-account's message, but cannot read the message.
 #[db_test]
 async fn a_sub_account_sees_only_its_own_movements(t: &TestApp) {
     let stage = staged(t).await;
@@ -125,7 +125,7 @@ async fn a_sub_account_sees_only_its_own_movements(t: &TestApp) {
     assert_eq!(tested, json!([entry("REFUND", json!(null)), entry("CHARGE", json!(null))]));
 }
 
-/// The start of a filter's time range is included, its end is excluded.
+/// A filter's time range includes its start and excludes its end.
 #[db_test]
 async fn the_ledger_is_filtered_by_kind_account_and_time(t: &TestApp) {
     let stage = staged(t).await;

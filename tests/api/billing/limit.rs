@@ -1,4 +1,5 @@
-//! Credit limits and balances allow exactly the messages that they pay for, even at high concurrency.
+//! The credit limit and the balance determine exactly how many messages are accepted, even if many are sent
+//! concurrently.
 
 use std::sync::Arc;
 
@@ -14,13 +15,13 @@ fn ceil_div(limit: i64, price: i64) -> i64 {
     (limit + price - 1) / price
 }
 
-/// For limit L and price p, exactly ceil(L/p) messages are accepted. After the limit is raised, the very next message
-/// is accepted.
+/// For a limit L and a price p, exactly ceil(L/p) messages are accepted. After the limit is raised, the very next
+/// message is accepted.
 #[db_test]
 async fn a_limit_allows_the_messages_up_to_and_including_the_one_that_crosses_it(t: &TestApp) {
     for limit_cents in [1, 7, 50, 999, 1000, 1001] {
         let limit = limit_cents * MICROS_PER_CENT;
-        // Prices that divide the limit, and prices that do not.
+        // Some of these prices divide the limit without a remainder, and others do not.
         for price in [limit, limit / 2, limit / 10, limit / 3 + 1, limit + 1, limit / 7 + 1] {
             t.set_sms_price(price).await;
             let team = t.team(1_000_000).await;
@@ -87,8 +88,7 @@ async fn concurrent_sub_accounts_spend_exactly_the_shared_balance(t: &Arc<TestAp
     assert_eq!(t.number("SELECT COUNT(*) FROM message").await, 14);
 }
 
-/// Sends this many messages concurrently, with the key for each number, and returns how many were
-/// accepted.
+/// Sends `count` messages concurrently, and returns how many were accepted. `key` returns the key for each message.
 async fn at_once(t: &Arc<TestApp>, count: usize, key: impl Fn(usize) -> String) -> i64 {
     let senders = (0..count).map(|number| {
         let (t, key) = (Arc::clone(t), key(number));
@@ -120,7 +120,7 @@ async fn a_main_account_has_no_limit_and_no_total(t: &TestApp) {
     );
 }
 
-/// A limit of null means unlimited. A limit of 0, or below the total spent, blocks the account.
+/// A limit of null means unlimited. A limit that is 0 or lower than the total spent blocks the account.
 #[db_test]
 async fn a_changed_limit_applies_to_the_next_message(t: &TestApp) {
     t.set_sms_price(10 * MICROS_PER_CENT).await;
@@ -154,7 +154,7 @@ async fn free_messages_are_not_blocked_by_limit_or_balance(t: &TestApp) {
     assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry").await, 0);
 }
 
-/// Even a send that is in progress when its key is revoked is refused.
+/// A send that is still in progress when its key is revoked is refused.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_message_is_accepted_after_its_key_was_revoked(t: &Arc<TestApp>) {
@@ -199,7 +199,7 @@ async fn concurrent_repeats_under_one_idempotency_key_charge_once(t: &Arc<TestAp
     assert_charged_once(t, answers).await;
 }
 
-/// Asserts balance and total as the sub-account sees them, in micro-units.
+/// Asserts the balance and the total spent that the sub-account sees. Both arguments are in micro-units.
 async fn assert_spent(t: &TestApp, key: &str, balance: i64, total_spent: i64) {
     let answer = t.ask(key, "{ balance { balance totalSpent } }").await;
     let micros = |field: &str| {

@@ -16,8 +16,8 @@ use crate::harness::{Answer, TestApp};
 
 const MICROS_PER_CENT: i64 = 10_000;
 
-/// Asserts that one of several concurrent repeats of a message was accepted and charged, and that the other responses
-/// contain that message.
+/// Asserts that exactly one of several concurrent sends of the same message was accepted and charged, and that the
+/// other responses contain the same message.
 async fn assert_charged_once(t: &TestApp, answers: Vec<Result<Answer, JoinError>>) {
     let mut first = 0;
     let mut ids = BTreeSet::new();

@@ -1,5 +1,6 @@
-//! Balances and totals are exact under concurrency: many senders, several processes on one database, all kinds of
-//! charges and refunds at once. A fault planted in one statement shows that each check fails when it should.
+//! Balances and totals are exact under concurrency: many senders in several processes use one database, and all kinds
+//! of charges and refunds happen at once. Some tests plant a fault in one SQL statement, to show that the checks detect
+//! the fault.
 
 use std::{
     sync::{
@@ -21,8 +22,8 @@ use crate::harness::{Answer, Apps, Setup, Sqlite, TestApp, TestSubAccount, TestT
 
 const SENDERS: usize = 8;
 
-/// All processes send at once, one message at a time or in bursts, until several sub-accounts reach their limits.
-/// Returns an error that describes what is wrong.
+/// Sends messages from all processes at once until each of several sub-accounts has reached its limit. With `is_burst`,
+/// each process has many concurrent senders. Returns an error that describes the first wrong result.
 async fn send_dry(processes: &[Arc<TestApp>], is_burst: bool) -> Result<(), String> {
     let t = &processes[0];
     let price = 3 * MICROS_PER_CENT;
@@ -32,7 +33,7 @@ async fn send_dry(processes: &[Arc<TestApp>], is_burst: bool) -> Result<(), Stri
     for limit_cents in [1, 7, 30, 50, 100, 101] {
         let sub = t.sub_account(&team, json!({ "creditLimit": limit_cents })).await;
         let senders = processes.iter().flat_map(|process| {
-            // A few senders use the fast path, many the batch.
+            // A few senders use the fast path of the writer. Many senders make the writer use batches.
             (0..if is_burst { SENDERS } else { 2 }).map(|_| {
                 let (process, key) = (Arc::clone(process), sub.key.clone());
                 tokio::spawn(async move { send_until_refused(&process, &key).await })
@@ -81,7 +82,7 @@ async fn send_until_refused(process: &TestApp, key: &str) -> Result<i64, String>
     Err("the limit is never reached".to_owned())
 }
 
-/// For limit L and price p, exactly ceil(L/p) messages are accepted.
+/// For a limit L and a price p, exactly ceil(L/p) messages are accepted.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_holds_across_processes(t: &Arc<TestApp>, #[values(false, true)] is_burst: bool) {
@@ -90,7 +91,7 @@ async fn a_limit_holds_across_processes(t: &Arc<TestApp>, #[values(false, true)]
     assert_eq!(send_dry(&processes, is_burst).await, Ok(()));
 }
 
-/// The program's statements with one planted fault.
+/// Returns the SQL statements of the program with one planted fault.
 fn planted(backend: DbBackend, plant: &str) -> Statements {
     let texts = Statements::of(backend);
     let swap = |text: &'static str, from: &str, to: &str| -> &'static str {
@@ -99,7 +100,7 @@ fn planted(backend: DbBackend, plant: &str) -> Statements {
     };
     match plant {
         "check, then charge" if backend == DbBackend::Postgres => Statements {
-            // The limit is read before the lock, not from the locked row.
+            // The planted statement checks the limit with a value that was read before the row was locked.
             accept_one: swap(
                 swap(texts.accept_one, " SKIP LOCKED", ""),
                 "account.total_spent_micros < account.credit_limit_micros",
@@ -150,10 +151,11 @@ async fn the_test_above_fails_with_a_planted_fault(apps: &Apps, #[case] plant: &
     let t = apps.start_with(setup.clone()).await;
     let processes = t.processes(setup).await;
 
-    // A single race may miss the fault by chance; twenty races do not.
+    // A single race may miss the fault by chance, so the test runs up to twenty races.
     for _ in 0..20 {
         if let Err(found) = send_dry(&processes, is_burst).await {
-            // The fault must be found in the amounts: the planted statement itself succeeds.
+            // The check must find a wrong amount. An error in the planted statement itself would not show that the
+            // check works.
             assert!(!found.contains("INTERNAL_SERVER_ERROR"), "{found}");
             return;
         }
@@ -161,7 +163,8 @@ async fn the_test_above_fails_with_a_planted_fault(apps: &Apps, #[case] plant: &
     panic!("{plant}: nothing was found");
 }
 
-/// Even without the condition in the statement, the unique index refuses a second refund of a message.
+/// The planted statement does not check whether the message was already refunded. Even then, the unique index refuses a
+/// second refund.
 #[db_test]
 async fn a_message_is_refunded_once(apps: &Apps, #[values(false, true)] is_planted: bool) {
     let backend = if apps.database == Sqlite { DbBackend::Sqlite } else { DbBackend::Postgres };
@@ -210,8 +213,8 @@ async fn concurrent_repeats_over_several_processes_charge_once(t: &Arc<TestApp>)
     assert_charged_once(&processes[0], answers).await;
 }
 
-/// The sums are equal in every snapshot while two processes send, refund, top up, and change limits, keys and statuses.
-/// `TOLLGATE_BANK_SECONDS` sets the duration.
+/// Deposits equal balances plus spending in every snapshot of the database, while two processes send, refund, top up,
+/// and change limits, keys and statuses. The environment variable `TOLLGATE_BANK_SECONDS` sets the duration.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deposits_equal_balances_plus_spending_at_every_moment(t: &Arc<TestApp>) {
@@ -264,8 +267,8 @@ async fn deposits_equal_balances_plus_spending_at_every_moment(t: &Arc<TestApp>)
     assert_eq!(messages, i64::try_from(accepted.load(Ordering::Relaxed)).expect("a small number"));
 }
 
-/// Two differences in one snapshot: deposits less balances less the cost of messages, and the sub-accounts' totals less
-/// the cost of their messages.
+/// Selects the sum of two differences, both of which must be 0. The first is deposits less balances less the cost of
+/// all messages. The second is the sub-accounts' total spent less the cost of the sub-accounts' messages.
 const DEVIATION: &str = "SELECT CAST( \
      ABS((SELECT SUM(amount_micros) FROM ledger_entry WHERE kind IN ('TOP_UP', 'ADJUSTMENT')) \
        - (SELECT SUM(balance_micros) FROM team) \
@@ -274,7 +277,7 @@ const DEVIATION: &str = "SELECT CAST( \
        - (SELECT COALESCE(SUM(cost_micros), 0) FROM message m JOIN account a ON a.id = m.account_id \
           WHERE refunded_at IS NULL AND a.is_sub_account)) AS BIGINT)";
 
-/// Makes one random payment or change of settings.
+/// Makes one random payment or one random change to a sub-account.
 async fn move_money(
     t: &TestApp,
     team: &TestTeam,

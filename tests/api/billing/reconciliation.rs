@@ -1,4 +1,5 @@
-//! The reconciliation (`tollgate reconcile`) finds every planted drift.
+//! Reconciliation (`tollgate reconcile`) finds every drift, that is, every stored value that the test changes so that
+//! it contradicts the ledger.
 
 use chrono::TimeDelta;
 use db_test::db_test;
@@ -31,7 +32,7 @@ async fn the_audit_finds_each_planted_contradiction(t: &TestApp) {
             "UPDATE message SET cost_micros = cost_micros - 1",
             1,
         ),
-        // A failed message that was not refunded.
+        // This change simulates a failed message that was not refunded.
         ("UPDATE message SET status = 'FAILED'", "UPDATE message SET status = 'DELIVERED'", 1),
         ("UPDATE message SET refunded_at = created_at", "UPDATE message SET refunded_at = NULL", 1),
         (
@@ -45,14 +46,15 @@ async fn the_audit_finds_each_planted_contradiction(t: &TestApp) {
             "UPDATE usage_day SET messages = messages - 1",
             1,
         ),
-        // A month that was not charged, and one that was charged at another price.
+        // The first change simulates a month that was not charged, and the second a month that was charged at another
+        // price.
         ("UPDATE phone_number SET months_paid = 2", "UPDATE phone_number SET months_paid = 1", 1),
         (
             "UPDATE phone_number SET monthly_price_micros = 20000",
             "UPDATE phone_number SET monthly_price_micros = 10000",
             1,
         ),
-        // A fee that counts as zero.
+        // This change simulates a phone number fee that is zero in the usage.
         (
             "UPDATE usage_day SET charged_micros = 0 WHERE channel = ''",
             "UPDATE usage_day SET charged_micros = 10000 WHERE channel = ''",

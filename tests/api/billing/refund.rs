@@ -9,7 +9,7 @@ use serde_json::json;
 use super::MICROS_PER_CENT;
 use crate::harness::TestApp;
 
-/// A refund also decreases the total spent, which may unblock an account at its limit.
+/// A refund also decreases the total spent. An account that has reached its limit may therefore be unblocked.
 #[db_test]
 async fn a_failed_message_is_refunded_once_and_in_full(t: &TestApp) {
     t.set_sms_price(10 * MICROS_PER_CENT).await;
@@ -96,7 +96,8 @@ async fn a_top_up_leaves_room_for_pending_refunds_below_the_maximum_balance(t: &
     let refused = t.top_up(&team, json!(0.83), "refill").await;
     assert_eq!(refused.refusals(), ["AMOUNT_INVALID"]);
     assert_eq!(t.everything().await, before);
-    // The maximum balance applies even if nearly all of it was spent on a waiting message.
+    // The top-up is refused although the current balance is low, because the waiting message may be refunded and the
+    // balance would then exceed the maximum.
     t.set_sms_price(1_000_000_000_000_000).await;
     let rich = t.team(100_000_000_000).await;
     t.send(&rich.key, json!({ "to": "+15005550001", "text": "Hi" })).await;

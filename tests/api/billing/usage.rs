@@ -1,5 +1,5 @@
-//! Usage: daily totals of LIVE messages by day, month, channel, country and account. Each figure
-//! counts on the UTC day of its own event.
+//! Usage: totals for LIVE messages, grouped by day, month, channel, country or account. Each figure is counted on the
+//! UTC day of the event, for example of the send or of the refund.
 
 use chrono::TimeDelta;
 use db_test::db_test;
@@ -11,7 +11,7 @@ use crate::harness::{TestApp, TestSubAccount, TestTeam};
 
 const FIGURES: &str = "messages segments delivered failed charged refunded spent";
 
-/// Figures in the order of [`FIGURES`]; `spent` is computed.
+/// Returns figures in the order of [`FIGURES`]. `spent` is `charged` less `refunded`.
 fn figures(
     messages: u8,
     segments: u8,
@@ -30,7 +30,7 @@ fn none() -> Value {
     figures(0, 0, 0, 0, 0, 0)
 }
 
-/// The usage of the key's account or team.
+/// Returns the usage of the key's account or team. `of` is the query field: `account` or `team`.
 async fn usage(t: &TestApp, key: &str, of: &str, arguments: Value, fields: &str) -> Value {
     let query = format!(
         "query($range: DateRange, $groupBy: [UsageDimension!]) {{ {of} {{ usage(range: $range, \
@@ -48,8 +48,8 @@ async fn send_sms(t: &TestApp, key: &str) {
     send(t, key, json!({ "to": "+12025550123", "text": "Hello" })).await;
 }
 
-/// Prices in whole cents: SMS to the United States 2 and to Germany 3, WhatsApp to the United
-/// States 5, e-mail 1.
+/// Creates a team with a sub-account, and sets prices in cents: SMS to the United States 2, SMS to Germany 3, WhatsApp
+/// to the United States 5, e-mail 1.
 async fn start(t: &TestApp) -> (TestTeam, TestSubAccount) {
     for (channel, prefix, cents) in
         [("SMS", "1", 2), ("SMS", "49", 3), ("WHATSAPP", "1", 5), ("EMAIL", "", 1)]
@@ -137,7 +137,7 @@ async fn usage_is_grouped_by_each_combination_of_dimensions(t: &TestApp) {
     }
 }
 
-/// The first and the last day of a range are included. Days are in UTC.
+/// A range includes its first and last day. The days are UTC days.
 #[db_test]
 async fn usage_covers_this_month_unless_a_range_is_given(t: &TestApp) {
     let (_, sub) = start(t).await;
@@ -145,8 +145,8 @@ async fn usage_covers_this_month_unless_a_range_is_given(t: &TestApp) {
     let fields = "from to totals { messages }";
     let shown = |from: &str, to: &str, messages: u8| json!({ "from": from, "to": to, "totals": { "messages": messages } });
 
-    // Noon of March 16, the last millisecond of March, the first moment of April, and a day of
-    // 2027.
+    // Messages are sent at noon on March 16, in the last millisecond of March, in the first millisecond of April, and
+    // on a day in 2027.
     send_sms(t, &sub.key).await;
     t.step(TimeDelta::hours(15 * 24 + 12) - TimeDelta::milliseconds(1));
     send_sms(t, &sub.key).await;
@@ -181,7 +181,8 @@ async fn usage_covers_this_month_unless_a_range_is_given(t: &TestApp) {
     assert_eq!(found["buckets"], json!(months));
 }
 
-/// Because refunds count on their own day, the `spent` of a day may be negative, and past days do not change.
+/// A refund is counted on the day of the refund. Therefore the `spent` of a day may be negative, and the figures for
+/// past days do not change.
 #[db_test]
 async fn a_refund_counts_on_its_own_day(t: &TestApp) {
     let (_, sub) = start(t).await;
@@ -274,7 +275,7 @@ async fn test_messages_do_not_count_in_usage(t: &TestApp) {
     assert_eq!(t.number("SELECT COUNT(*) FROM usage_day").await, 0);
 }
 
-/// Grouping by account is refused to a sub-account's key.
+/// A sub-account's key may not group usage by account.
 #[db_test]
 async fn a_reversed_or_too_long_range_of_usage_is_refused(t: &TestApp) {
     let (team, sub) = start(t).await;
@@ -319,7 +320,7 @@ async fn a_reversed_or_too_long_range_of_usage_is_refused(t: &TestApp) {
     }
 }
 
-/// Adds usage to each sub-account: one row for each of this many days and countries.
+/// Adds usage to each sub-account: one row for each combination of a day and a country.
 async fn add_days(t: &TestApp, days: usize, countries: usize) {
     let (day, now) = match t.app.db.backend() {
         DbBackend::Postgres => ("DATE '2026-01-01' + CAST(d.i AS integer)", "now()"),
@@ -339,8 +340,8 @@ async fn add_days(t: &TestApp, days: usize, countries: usize) {
     .await;
 }
 
-/// The limit applies to all accounts of a page in total. Selecting fields of buckets, or several `usage` fields, makes
-/// the query too large.
+/// The limit applies to the total for all accounts on a page. A query is too large if it selects many fields for each
+/// bucket, or many `usage` fields for each account.
 #[db_test]
 async fn the_usage_buckets_of_one_request_are_limited(t: &TestApp) {
     let (team, first) = start(t).await;
@@ -363,7 +364,7 @@ async fn the_usage_buckets_of_one_request_are_limited(t: &TestApp) {
     let buckets = answer.data()["team"]["usage"]["buckets"].as_array().map_or(0, Vec::len);
     assert_eq!(buckets, BUCKETS_MAX / 2, "both accounts have the same days and countries");
 
-    // These short documents ask for ten thousand buckets with many fields each.
+    // These short documents request ten thousand buckets with many fields each.
     let figures: String = (0..30).map(|at| format!("a{at}: figures {{ spent }} ")).collect();
     let account_keys = "{ buckets { account { apiKeys(first: 100) { nodes { id } } } } }";
     let large = format!("{{ buckets {{ {figures} }} }}");
@@ -371,7 +372,7 @@ async fn the_usage_buckets_of_one_request_are_limited(t: &TestApp) {
         let refused = t.ask(&team.key, &query).await;
         assert!(refused.codes().contains(&"QUERY_TOO_LARGE"), "{query}: {:?}", refused.codes());
     }
-    // Seven usage fields of each account of the page.
+    // `many` selects one `usage` field for each account on the page, and `all` selects seven.
     let many = list("{ totals { messages } }").replacen("{ subAccounts", "{ a0: subAccounts", 1);
     let all: String = (1..8)
         .map(|at| {
@@ -383,7 +384,7 @@ async fn the_usage_buckets_of_one_request_are_limited(t: &TestApp) {
     let refused = t.ask(&team.key, &format!("{{ subAccounts {{ nodes {{ {all} }} }} }}")).await;
     assert!(refused.codes().contains(&"QUERY_TOO_LARGE"), "{:?}", refused.codes());
 
-    // One more day of one account exceeds the limit.
+    // Usage on one more day for one account makes the total of the page exceed the limit.
     let day = if t.app.db.backend() == DbBackend::Postgres {
         "DATE '2026-12-31'"
     } else {

@@ -1,5 +1,5 @@
-//! The errors that commands report when PostgreSQL refuses the connection or a privilege, or when the schema is not
-//! current.
+//! The errors that commands report if PostgreSQL refuses the connection, if a privilege is missing, or if the schema is
+//! not current.
 
 use db_test::db_test;
 
@@ -34,7 +34,8 @@ async fn what_postgresql_refuses_to_a_login_is_reported_and_nothing_changes(t: &
     let (_, address) = rest.split_once('@').expect("a login");
     let server = address.split('/').next().expect("a server");
     let name = address.split(['/', '?']).nth(1).expect("a database");
-    // Logins belong to the whole server, so the name of the database makes this one unique.
+    // A login exists in all databases of a server. The name of this login contains the name of the database to make it
+    // unique.
     let login = format!("limited_{name}");
     t.execute(&format!("CREATE ROLE {login} LOGIN PASSWORD 'a-password'")).await;
     let without_row_security = "DO $$ DECLARE name text; BEGIN \
@@ -73,7 +74,8 @@ async fn what_postgresql_refuses_to_a_login_is_reported_and_nothing_changes(t: &
     let missing = url("a-password", &address.replacen(name, "nowhere", 1));
     let error = refusal(&missing, &["team", "list"]);
     assert!(error.contains(&format!("PostgreSQL at {server} has no database nowhere")), "{error}");
-    // Only the PostgreSQL server that the tests start is known to require a password from this login.
+    // The check runs only on the PostgreSQL server that the tests start, because another server may not require a
+    // password from this login.
     if std::env::var_os("TEST_DATABASE_URL").is_none() {
         t.execute(&format!("GRANT {} TO {login}", harness::PASSWORD_ROLE)).await;
         let error = refusal(&url("wrong", address), &["team", "list"]);

@@ -1,4 +1,4 @@
-//! CSV files that are not valid lists of prices, numbers or contacts, and the limits of valid ones.
+//! CSV files that are not valid lists of prices, phone numbers or contacts, and the limits for valid files.
 
 use std::{path::Path, process::Output};
 
@@ -20,7 +20,7 @@ fn refused(url: &str, command: &[&str], file: &Path) -> String {
     String::from_utf8(stderr).expect("text")
 }
 
-/// Lines are counted as in an editor. The error does not repeat long cells.
+/// The line number is the one that an editor shows. The error does not repeat long cells.
 #[db_test(sqlite)]
 async fn a_file_that_is_not_a_valid_list_is_refused_with_the_line(t: &TestApp) {
     let team = t.team(0).await;
@@ -152,7 +152,7 @@ async fn a_file_that_is_too_large_or_has_too_many_rows_is_refused(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// Duplicate lines count towards the limit. Within the limit, the rules for contacts apply.
+/// Duplicate lines count towards the limit. A cell that is within the limit must also follow the rules for contacts.
 #[db_test(sqlite)]
 async fn a_cell_has_at_most_100_lines(t: &TestApp) {
     let team = t.team(0).await;

@@ -72,7 +72,7 @@ fn commands_that_need_an_existing_database_do_not_create_one() {
         assert!(!path.exists(), "{arguments:?} made a database");
     }
 
-    // An empty file is not turned into a database either.
+    // The commands do not turn an empty file into a database either.
     std::fs::write(&path, "").expect("the file is written");
     for arguments in commands {
         let (code, error) = failure(&run_in(folder.path(), arguments));
@@ -147,7 +147,7 @@ async fn a_database_server_that_cannot_be_reached_is_named(t: &TestApp) {
     assert!(!error.contains("secret"), "{error}");
 }
 
-/// A backup is readable only by its owner and overwrites no file.
+/// A backup is readable only by its owner and never overwrites a file.
 #[db_test]
 async fn a_backup_made_while_messages_are_sent_agrees_with_its_ledger(
     t: &Arc<TestApp>,
@@ -205,7 +205,7 @@ async fn a_backup_made_while_messages_are_sent_agrees_with_its_ledger(
         (Some(2), format!("error: {last} exists; a backup never overwrites a file\n"))
     );
     assert_eq!(std::fs::read(last).expect("it is there"), before);
-    // File names with a special meaning in SQLite.
+    // These names have a special meaning in SQLite, but the command must use them as file names.
     for name in ["file:x.db", ":memory:", "x.db?mode=memory"] {
         stdout(&run_in_with(folder.path(), &t.url, &["backup", name]));
         let copy = folder.path().join(name);

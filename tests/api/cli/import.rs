@@ -1,5 +1,5 @@
-//! Lists of prices, phone numbers and contacts as CSV. An import is previewed first and done with
-//! `--commit`; an export can be imported again.
+//! Lists of prices, phone numbers and contacts as CSV. An import of prices or phone numbers is only previewed unless
+//! `--commit` is given. An exported file can be imported again.
 
 use db_test::db_test;
 use serde_json::{Value, json};
@@ -78,7 +78,7 @@ async fn a_price_import_is_previewed_and_done_with_commit(t: &TestApp) {
     assert_eq!(sent.refusals(), ["NO_PRICE"]);
 }
 
-/// The list of phone numbers shows which account has which number.
+/// The output of `number list` shows which account has which phone number.
 #[db_test]
 async fn a_phone_number_import_is_previewed_and_done_with_commit(t: &TestApp) {
     const HEADER: &str = "number,country,type,capabilities,upfront_cents,monthly_cents\n";
@@ -142,7 +142,7 @@ async fn a_phone_number_import_is_previewed_and_done_with_commit(t: &TestApp) {
         team.main_account_id
     );
     assert_eq!(list(), listed);
-    // The output of the list can be imported. Numbers that a file omits stay in stock.
+    // The output of `number list` can be imported. Phone numbers that are not in the imported file stay in stock.
     let same = stdout(&import(&listed, true));
     assert!(same.contains("0 added, 0 changed, 2 unchanged."), "{same}");
     let changed = stdout(&import(&file_of("+12025550101,US,LOCAL,SMS,100,900"), true));
@@ -151,7 +151,7 @@ async fn a_phone_number_import_is_previewed_and_done_with_commit(t: &TestApp) {
         "{changed}"
     );
     assert_eq!(list(), listed.replace(",100,200,", ",100,900,"));
-    // The buyer keeps paying the price at the time of the purchase.
+    // The account that bought the number still pays the price from the time of the purchase.
     t.step(chrono::TimeDelta::days(31));
     t.renew().await;
     let balance = t.ask(&team.key, "{ balance { balance } }").await;
@@ -179,7 +179,7 @@ async fn a_phone_number_import_is_previewed_and_done_with_commit(t: &TestApp) {
     assert_eq!(bought.refusals(), [""; 0]);
 }
 
-/// A refused row does not affect the other rows.
+/// A refused row does not prevent the import of other rows.
 #[db_test]
 async fn contacts_are_imported_with_a_verdict_per_row_and_exported(t: &TestApp) {
     let team = t.team(0).await;
@@ -261,7 +261,8 @@ async fn contacts_are_imported_with_a_verdict_per_row_and_exported(t: &TestApp) 
     assert_eq!(t.everything().await, before);
 }
 
-/// Without a check before parsing, the JSON library would parse each level of nesting with a fresh recursion limit.
+/// The program checks the nesting before parsing. Without this check, the JSON library would parse each level of
+/// nesting with a fresh recursion limit.
 #[db_test]
 async fn nested_json_in_a_cell_does_not_crash_the_program(t: &TestApp) {
     let team = t.team(0).await;

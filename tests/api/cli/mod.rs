@@ -26,14 +26,14 @@ pub fn tollgate(url: &str, arguments: &[&str]) -> Output {
         .expect("the program starts")
 }
 
-/// The standard output of a command that must succeed.
+/// Returns the standard output of a command, which must have succeeded.
 #[track_caller]
 pub fn stdout(output: &Output) -> String {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout.clone()).expect("text")
 }
 
-/// The exit code and standard error of a command that must fail.
+/// Returns the exit code and standard error of a command, which must have failed.
 #[track_caller]
 pub fn failure(output: &Output) -> (Option<i32>, String) {
     assert!(!output.status.success());

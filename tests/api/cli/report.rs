@@ -1,4 +1,4 @@
-//! Commands that only print: the usage export, the reconciliation, the schema.
+//! Commands that only print: the usage export, the reconciliation, and the schema.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -67,7 +67,7 @@ async fn the_audit_exits_with_0_if_clean_and_1_if_it_finds_contradictions(t: &Te
     assert!(stdout(&clean).contains("Clean"));
     t.execute("UPDATE team SET balance_micros = balance_micros + 1").await;
     let drift = tollgate(&t.url, &["reconcile", "--json"]);
-    // `audit` is the former name of the command.
+    // `audit` is the former name of the `reconcile` command, and still works.
     let said = tollgate(&t.url, &["audit"]);
     t.execute("UPDATE team SET balance_micros = balance_micros - 1").await;
 
@@ -94,7 +94,7 @@ fn the_schema_is_printed() {
     assert_eq!(printed, include_str!("../../../schema.graphql"));
 }
 
-/// A log that cannot be written does not stop the program.
+/// If only the log cannot be written, the program continues.
 #[tokio::test]
 async fn output_that_cannot_be_written_is_an_error() {
     let full = || std::fs::File::options().write(true).open("/dev/full").expect("the device");

@@ -9,7 +9,7 @@ use std::{
 use super::{demo, failure, stdout, tollgate};
 use crate::harness::{Running, text};
 
-/// The HTTP status of a request to the sandbox's inbound hook without a key.
+/// Sends a request without a key to the sandbox's inbound hook, and returns the HTTP status.
 fn status_of_inbound(url: &str) -> String {
     let host = url.trim_start_matches("http://").split('/').next().expect("a host");
     let mut stream = TcpStream::connect(host).expect("the server listens");
@@ -22,7 +22,8 @@ fn status_of_inbound(url: &str) -> String {
     answer.split(' ').nth(1).expect("a status").to_owned()
 }
 
-/// The demo refuses to start on other data, or in a folder that another process serves.
+/// While the demo runs, `serve` refuses to start with the demo's database. The demo refuses to start with a database
+/// that the demo did not create.
 #[tokio::test]
 async fn the_demo_restarts_on_its_own_data_with_fresh_keys() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -132,7 +133,7 @@ fn a_demo_that_other_machines_can_reach_logs_a_warning() {
         BufReader::new(stdout).read_line(&mut line).expect("a line");
         let said = std::fs::read_to_string(&log).expect("the log");
         if line.is_empty() && listen.starts_with('[') {
-            // The test accepts this error, because the machine may have no IPv6.
+            // The test accepts this error, because the machine may not support IPv6.
             assert!(said.contains("cannot listen"), "{said}");
             continue;
         }

@@ -1,4 +1,4 @@
-//! Commands that manage teams and keys, their entries in the audit log, and refused commands.
+//! Commands that manage teams and keys, the audit log entries of these commands, and refused commands.
 
 use std::{process::Output, time::Duration};
 
@@ -46,7 +46,7 @@ async fn teams_and_keys_created_on_the_command_line_work_over_the_api(t: &TestAp
     assert_eq!(listed["keys"].as_array().expect("a list").len(), 3);
     assert!(!listed.to_string().contains(&text(&second["plainKey"])));
     stdout(&tollgate(&t.url, &["key", "revoke", &text(&second["id"])]));
-    // The serving process may use its cached key for a second.
+    // The server may accept the revoked key from its cache for one more second.
     let revoked = async {
         while t.ask(&text(&second["plainKey"]), "{ viewer { role } }").await.status != 401 {
             tokio::task::yield_now().await;

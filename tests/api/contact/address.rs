@@ -1,5 +1,5 @@
-//! The addresses of a contact: one primary address per channel, at least one address, each in one contact only. Also
-//! merging two contacts.
+//! The addresses of a contact. A contact has at least one address, and one primary address per channel. Each address
+//! belongs to only one contact of an account. Some tests merge two contacts.
 
 use db_test::db_test;
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ async fn merge(t: &TestApp, key: &str, keep: &str, merge: &str) -> Answer {
     t.ask_with(key, &query, json!({ "input": { "keepId": keep, "mergeId": merge } })).await
 }
 
-/// The addresses in a response. A star marks a primary one.
+/// Returns the addresses in a response. An asterisk marks a primary address.
 #[track_caller]
 fn addresses(answer: &Answer) -> Vec<String> {
     let data = answer.data().as_object().expect("an object of root fields");
@@ -158,7 +158,7 @@ async fn a_merge_moves_addresses_and_tags(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// The order of the addresses in the two requests does not matter.
+/// The order of the addresses in the requests does not matter.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_concurrent_contacts_with_the_same_addresses_one_is_created(t: &TestApp) {

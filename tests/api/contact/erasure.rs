@@ -1,4 +1,4 @@
-//! Erasing a contact: what is removed, what remains, and what prevents it.
+//! Erasing a contact: which data is removed, which data remains, and which messages prevent the erasure.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -54,7 +54,7 @@ async fn an_erasure_removes_personal_data_and_keeps_the_charges(t: &TestApp) {
 
     let expected = json!({ "contactId": id, "messagesErased": 4, "errors": [] });
     assert_eq!(erased.data()["deleteContact"], expected);
-    // Newest first: the person's messages are the three oldest.
+    // Messages are listed newest first, so the person's three messages are the last ones in the list.
     for at in 2..5 {
         for field in ["to", "text", "subject", "errorMessage"] {
             before[at][field] = json!(null);
@@ -73,8 +73,8 @@ async fn an_erasure_removes_personal_data_and_keeps_the_charges(t: &TestApp) {
         assert!(!rows.iter().any(|row| row.contains("ada@") || row.contains("Dear Ada")));
     }
 
-    // The content of the first message is no longer known, so its idempotency key cannot be used
-    // again.
+    // The content of the first message was erased. The server can no longer tell whether another send with the same
+    // idempotency key is a repeat, so it refuses the send.
     let before = t.everything().await;
     for to in ["+12025550123", "+12025550124"] {
         let mut repeat = first.clone();
@@ -98,7 +98,8 @@ async fn an_erasure_removes_personal_data_and_keeps_the_charges(t: &TestApp) {
     assert_ne!(again, id, "the address is free again");
 }
 
-/// LIVE and TEST messages prevent the erasure until they are submitted. A refused erasure erases nothing.
+/// LIVE and TEST messages prevent the erasure until they have been submitted to the carrier. A refused erasure erases
+/// nothing.
 #[db_test]
 async fn a_waiting_message_prevents_the_erasure(t: &TestApp) {
     let team = t.team(1000).await;
@@ -170,7 +171,7 @@ async fn a_message_to_the_address_during_the_erasure_does_not_stop_it(
     let (id, _) = t.contact(&team.key, &["+12025550123"]).await;
     assert!(t.sends(&team.key).await);
     t.deliver().await;
-    // A message is accepted between two steps of the erasure.
+    // The trigger simulates a message that is accepted between two steps of the erasure.
     let same = "id, team_id, account_id, api_key_id, environment";
     let copy = match database {
         Sqlite => ("randomblob(16)", "x''"),
@@ -240,7 +241,8 @@ async fn an_erasure_in_several_steps_finds_all_messages(t: &TestApp, database: D
         assert!(t.sends(&test_key).await);
     }
     t.deliver().await;
-    // Copies of one TEST message to other recipients, before, between and after the person's.
+    // Inserts 20,001 TEST messages. Messages to the contact are the first and the last of them, and three in between.
+    // All others are to another recipient.
     let (id_of, none) = match database {
         Sqlite => ("unhex(printf('%012x7%03x80%014x', n / 4096, n % 4096, n))", "randomblob(1)"),
         Postgres => (
@@ -287,7 +289,7 @@ async fn a_contact_of_another_account_is_not_found(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// Which of these words are in the files of a database.
+/// Returns the words that occur in the files of a database.
 fn found(folder: &Path, words: &[String]) -> Vec<String> {
     let files = std::fs::read_dir(folder).expect("the database's folder");
     let files = files.map(|file| std::fs::read(file.expect("a file").path()).expect("its bytes"));
@@ -296,7 +298,8 @@ fn found(folder: &Path, words: &[String]) -> Vec<String> {
     words.iter().filter(is_found).cloned().collect()
 }
 
-/// The data is gone from the files shortly after the response, while the server runs and after it has stopped.
+/// Erased data is gone from the files shortly after the response, while the server is still running. The data is not
+/// written to the files again when the server stops.
 #[db_test(sqlite)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn erased_data_is_gone_from_the_database_files(t: &TestApp) {
@@ -356,7 +359,7 @@ async fn the_write_ahead_log_is_emptied_when_no_reader_or_writer_needs_it(t: &Te
     assert!(bytes() > 0);
 
     let reading = t.app.db.read.snapshot().await.expect("a reader");
-    // This statement makes the reader use the log.
+    // The reader uses the write-ahead log only after its first statement.
     sea_orm::ConnectionTrait::execute_unprepared(&reading, "SELECT COUNT(*) FROM team")
         .await
         .expect("the read succeeds");

@@ -1,4 +1,4 @@
-//! Contacts: created, updated and found with any LIVE key of their account.
+//! Contacts: any LIVE key of an account can create, update and find the contacts of the account.
 
 use db_test::db_test;
 use sea_orm::{ConnectionTrait as _, DbBackend};
@@ -18,7 +18,7 @@ async fn update(t: &TestApp, key: &str, id: &str, input: Value) -> Answer {
     t.ask_with(key, query, json!({ "id": id, "input": input })).await
 }
 
-/// The first address of each channel is the primary one. Two accounts may have the same address.
+/// The first address of each channel becomes the primary address. Two accounts may have contacts with the same address.
 #[db_test]
 async fn a_contact_is_stored_in_normalized_form(t: &TestApp) {
     let (team, keys) = t.main_and_sub_keys().await;
@@ -182,7 +182,8 @@ async fn an_update_keeps_omitted_fields_and_clears_null_ones(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// The filters are: an address in any notation, all of several tags, any of several channels.
+/// A search finds an address in any notation. A contact must have all of the given tags, and an address on any of the
+/// given channels.
 #[db_test]
 async fn contacts_are_filtered_by_name_address_tags_and_channels(t: &TestApp) {
     let (_, [key, sub_key]) = t.main_and_sub_keys().await;
@@ -253,7 +254,7 @@ async fn a_list_of_contacts_costs_four_statements_whatever_its_length(t: &TestAp
         let statements = t.statements() - start;
 
         assert_eq!(answer.data()["contacts"]["nodes"].as_array().map(Vec::len), Some(count));
-        // One statement each for the key, the page, the addresses of all its contacts, and their tags.
+        // The statements read the key, the page of contacts, the addresses of these contacts, and their tags.
         assert_eq!(statements, 4, "for {count} contacts");
     }
 }
@@ -307,7 +308,8 @@ async fn only_a_live_key_that_is_not_revoked_changes_contacts(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// The limit is lower when searching by text or several tags. The end cursor leads to the next page.
+/// The limit is lower when searching by text or by several tags. If a page ends at the limit, the end cursor leads to
+/// the next page.
 #[db_test]
 async fn a_contact_search_reads_a_limited_number_of_contacts_per_page(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -360,7 +362,7 @@ async fn a_contact_search_reads_a_limited_number_of_contacts_per_page(t: &TestAp
         let next = ask(filter.clone(), short["pageInfo"]["endCursor"].clone()).await;
         assert_eq!((&next["nodes"], &next["pageInfo"]["hasNextPage"]), (&found, &json!(false)));
     }
-    // An index finds the contacts with one tag.
+    // The lower limit does not apply to a filter with a single tag, because an index finds the contacts with this tag.
     let tagged = ask(json!({ "tags": ["a"], "channel": ["EMAIL"] }), Value::Null).await;
     assert_eq!((&tagged["nodes"], &tagged["totalCount"]), (&found, &json!(1)));
 }

@@ -1,4 +1,4 @@
-//! The files of an SQLite database are private, whatever the umask, and other files are not changed.
+//! The files of an SQLite database are private, whatever the umask is. The server does not change any other file.
 
 use std::{
     fs::{self, File},
@@ -12,7 +12,7 @@ use tollgate::db::sqlite_url;
 
 use crate::harness::{Running, demo};
 
-/// The program, started with this umask.
+/// Returns a command that starts the program with this umask.
 fn under_umask(umask: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", "umask $0; exec \"$@\"", umask, env!("CARGO_BIN_EXE_tollgate")]);
@@ -24,7 +24,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).expect("the file").permissions().mode() & 0o7777
 }
 
-/// The names and modes of the files in a folder.
+/// Returns the names and modes of the files in a folder.
 fn modes(folder: &Path) -> Vec<(String, u32)> {
     let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry"));
     let named = |entry: fs::DirEntry| {
@@ -70,7 +70,8 @@ fn serve(url: &str) -> Output {
     command.env("DATABASE_URL", url).output().expect("the program starts")
 }
 
-/// A link is not followed, and a file that is not a lock file is not emptied.
+/// If the lock file is a symbolic link, the server neither follows the link nor empties the file to which the link
+/// leads.
 #[test]
 fn a_lock_file_that_is_a_link_or_not_a_file_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");

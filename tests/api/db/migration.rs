@@ -1,5 +1,4 @@
-//! The database: its constraints, that migrations run down and up again, and that entities and
-//! tables agree.
+//! The database schema: constraints, migrations down and up again, and whether the entities match the tables.
 
 use db_test::db_test;
 use migration::{Migrator, MigratorTrait};
@@ -10,7 +9,7 @@ use serde_json::json;
 
 use crate::harness::{Apps, Setup, Sqlite, TestApp};
 
-/// The forbidden rows are written with SQL, so the program does not check them.
+/// The forbidden rows are written with SQL, so that only the database checks them.
 #[db_test]
 async fn constraints_refuse_rows_that_break_the_rules(t: &TestApp) {
     let team = t.team(1000).await;
@@ -28,26 +27,27 @@ async fn constraints_refuse_rows_that_break_the_rules(t: &TestApp) {
     let before = t.everything().await;
 
     for forbidden in [
-        // A second default sender of an account, a display name without an address.
+        // An account cannot have a second default sender. A sender without an e-mail address cannot have a display name
+        // for e-mail.
         "UPDATE sender SET is_default = TRUE",
         "UPDATE sender SET email = NULL, email_name = 'A'",
         "UPDATE sender SET email = ''",
         "UPDATE sender SET name = ''",
-        // A template without content, and one with only a subject.
+        // A template cannot be without content or have only a subject.
         "UPDATE template SET email_html = NULL",
         "UPDATE template SET email_html = NULL, email_subject = NULL",
         "UPDATE template SET account_id = id",
-        // An address in two contacts of an account, a second primary one, another account's
-        // contact.
+        // An address cannot be in two contacts of an account, be a second primary address, or be in a contact of
+        // another account.
         "UPDATE contact_address SET address = '+12025550100' WHERE channel = 'SMS'",
         "UPDATE contact_address SET is_primary = TRUE",
         "UPDATE contact_address SET account_id = (SELECT account_id FROM contact ORDER BY id LIMIT 1)",
         "UPDATE contact_address SET address = ''",
         "UPDATE contact_address SET channel = 'FAX'",
         "DELETE FROM contact",
-        // A second main account of a team.
+        // A team cannot have a second main account.
         "UPDATE account SET is_sub_account = FALSE, credit_limit_micros = NULL, total_spent_micros = 0, external_id = NULL",
-        // A main account with a limit, a total, a status or an external id.
+        // A main account cannot have a credit limit, a total spent, a status or an external id.
         "UPDATE account SET credit_limit_micros = 1 WHERE NOT is_sub_account",
         "UPDATE account SET total_spent_micros = 1 WHERE NOT is_sub_account",
         "UPDATE account SET status = 'SUSPENDED' WHERE NOT is_sub_account",
@@ -74,8 +74,8 @@ async fn constraints_refuse_rows_that_break_the_rules(t: &TestApp) {
         "UPDATE api_key SET hash = (SELECT hash FROM api_key WHERE role = 'OPERATOR')",
         "UPDATE ledger_entry SET amount_micros = amount_micros + 1",
         "DELETE FROM ledger_entry",
-        // A number in two accounts, one that is not in stock, and the deletion of one that the
-        // ledger refers to.
+        // A phone number cannot belong to two accounts or be missing from the inventory, and cannot be deleted if the
+        // ledger refers to the number.
         "UPDATE phone_number SET number = '+12025550100'",
         "UPDATE phone_number SET number = '+12025550199'",
         "DELETE FROM phone_number",
@@ -91,8 +91,8 @@ async fn constraints_refuse_rows_that_break_the_rules(t: &TestApp) {
         "UPDATE inventory_number SET upfront_price_micros = 1000000000000001",
         "UPDATE inventory_number SET number = '12025550100'",
         "UPDATE phone_number SET buyer_id = (SELECT id FROM account WHERE NOT is_sub_account), idempotency_key = 'a'",
-        // A month that is charged twice, a fee without its number, and a number in an entry that is
-        // not a fee.
+        // A month of a phone number cannot be charged twice, a fee must refer to a phone number, and only a fee may
+        // refer to a phone number.
         "INSERT INTO ledger_entry SELECT team_id, team_id, account_id, message_id, kind, amount_micros, balance_after_micros, NULL, NULL, created_at, phone_number_id, phone_number_month FROM ledger_entry WHERE kind = 'NUMBER_FEE' ORDER BY id LIMIT 1",
         "INSERT INTO ledger_entry SELECT team_id, team_id, account_id, message_id, kind, amount_micros, balance_after_micros, NULL, NULL, created_at, NULL, NULL FROM ledger_entry WHERE kind = 'NUMBER_FEE' ORDER BY id LIMIT 1",
         "INSERT INTO ledger_entry SELECT team_id, team_id, account_id, message_id, kind, -amount_micros, balance_after_micros, NULL, NULL, created_at, phone_number_id, 7 FROM ledger_entry WHERE kind = 'NUMBER_FEE' ORDER BY id LIMIT 1",
@@ -244,7 +244,7 @@ async fn entities_and_tables_have_the_same_columns(t: &TestApp) {
     compare::<entity::audit_entry::Entity>(t).await;
 }
 
-/// Migrates down to before the migration with this name.
+/// Reverts all migrations from the newest to the one with this name, including that migration.
 async fn down_to(t: &TestApp, name: &str) {
     let migrations = Migrator::migrations();
     let at = migrations.iter().position(|migration| migration.name().ends_with(name));
@@ -286,7 +286,7 @@ async fn compare<E: EntityTrait>(t: &TestApp) {
     assert_eq!(found, expected, "{table}");
 }
 
-/// The database's name of an entity's type.
+/// Returns the database's name for the type of an entity's column.
 fn type_name(of_type: &ColumnType, backend: DbBackend) -> &'static str {
     let is_postgres = backend == DbBackend::Postgres;
     match of_type {
@@ -326,7 +326,7 @@ fn type_name(of_type: &ColumnType, backend: DbBackend) -> &'static str {
     }
 }
 
-/// Tables and indexes, without those of the migrations themselves.
+/// Returns the definitions of tables and indexes, except the table in which the applied migrations are recorded.
 async fn schema_of(t: &TestApp) -> Vec<String> {
     let backend = t.app.db.backend();
     let sql = match backend {
@@ -348,7 +348,7 @@ async fn schema_of(t: &TestApp) -> Vec<String> {
     rows.expect("the query runs").iter().map(|row| row.try_get("", "name").expect("text")).collect()
 }
 
-/// A stored address stays unchanged if its contact already has the normalized one.
+/// A stored address stays unchanged if the contact already has the normalized form of the address.
 #[db_test]
 async fn stored_email_addresses_are_normalized(apps: &Apps) {
     let t = apps.start_with(Setup::of_owner()).await;
@@ -384,7 +384,8 @@ async fn stored_email_addresses_are_normalized(apps: &Apps) {
     found.reverse();
     assert_eq!(found, stored.map(|(_, new)| new));
 
-    // Messages to the old spelling belong to the contact, which is found by the new spelling.
+    // The contact is found by the normalized address. The erasure also finds the messages to the address as originally
+    // written.
     let search = "{ contacts(filter: { search: \"eve@xn--bcher\" }) { nodes { id } } }";
     let eve = t.ask(&team.key, search).await.data()["contacts"]["nodes"][0]["id"].clone();
     let delete = "mutation($id: ID!) { deleteContact(id: $id) { errors { code } } }";

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::harness::{Apps, Setup, TestApp};
 
-/// The number of read connections.
+/// Returns the number of read connections.
 fn connections(t: &TestApp) -> usize {
     if t.app.db.backend() == DbBackend::Postgres { 8 } else { 4 }
 }
@@ -39,7 +39,8 @@ async fn reads(t: &TestApp, readers: &Readers) {
     readers.query_one_raw(statement(t, "SELECT 1")).await.expect("the read succeeds");
 }
 
-/// Reads until all of these connections are used at the same time, each with rows that have not been read yet.
+/// Starts a read with each of these readers without reading all rows, so that each read keeps a connection. Returns the
+/// unfinished reads.
 macro_rules! held {
     ($t:expr, $readers:expr) => {{
         let t = $t;
@@ -69,7 +70,7 @@ async fn one_team_uses_at_most_half_of_the_connections_that_read(t: &TestApp) {
         for scope in [team(2), team(3), Scope::All] {
             reads(t, &request(&t.app).read_as(scope)).await;
         }
-        // The server's own reads are not limited, even for the same team.
+        // Reads by the server itself are not limited, even if they read data of the same team.
         reads(t, &t.app.db.read).await;
         reads(t, &t.app.read_as(team(1))).await;
     };
@@ -82,7 +83,7 @@ async fn one_team_uses_at_most_half_of_the_connections_that_read(t: &TestApp) {
     late.await;
 }
 
-/// A busy team can use the other half of the connections.
+/// A team can use the other half of the connections.
 #[db_test]
 async fn operators_together_use_at_most_half_of_the_connections_that_read(t: &TestApp) {
     let half = connections(t) / 2;
@@ -101,7 +102,7 @@ async fn operators_together_use_at_most_half_of_the_connections_that_read(t: &Te
     late.await;
 }
 
-/// Another request can use the rest of its team's half.
+/// Other requests of the team can use the rest of the team's half of the connections.
 #[db_test]
 async fn one_request_uses_at_most_two_connections_that_read(t: &TestApp) {
     let app = request(&t.app);
@@ -171,7 +172,7 @@ async fn an_abandoned_read_ends_soon_and_its_time_counts_for_the_rate(t: &TestAp
     let charge = move |time| charges.lock().expect("no panic").push(time);
     let app = t.app.for_request(ReadBudget::new(charge, Some(gone.clone())), "");
     let readers = app.read_as(team(1));
-    // Without a limit, this statement would run for hours and hold its snapshot.
+    // If the read did not end when abandoned, this statement would run for hours and keep a snapshot open.
     let endless = match backend {
         DbBackend::Postgres => "SELECT pg_sleep(10000)",
         _ => {
@@ -200,8 +201,8 @@ async fn an_abandoned_read_ends_soon_and_its_time_counts_for_the_rate(t: &TestAp
     reads(t, &t.app.db.read).await;
 }
 
-/// Waits until the endless statement runs, or no longer runs. While the statement runs, SQLite cannot empty the
-/// write-ahead log.
+/// Waits until the endless statement runs or, if `is_expected` is false, until the statement no longer runs. On SQLite,
+/// the statement is running if the write-ahead log cannot be copied to the database completely.
 async fn is_seen(t: &TestApp, is_expected: bool) {
     loop {
         let is_at_work = if t.app.db.backend() == DbBackend::Postgres {
@@ -210,7 +211,7 @@ async fn is_seen(t: &TestApp, is_expected: bool) {
                                AND pid <> pg_backend_pid()";
             t.number(at_work).await > 0
         } else {
-            // A change after the snapshot of the statement.
+            // Makes a change that is newer than the snapshot of the endless statement.
             t.execute("UPDATE team SET name = name || 'x'").await;
             let copied = statement(t, "PRAGMA wal_checkpoint(PASSIVE)");
             let row = t.app.db.write.query_one_raw(copied).await.expect("the log");
@@ -225,7 +226,7 @@ async fn is_seen(t: &TestApp, is_expected: bool) {
     }
 }
 
-/// Makes the statement that reads opt-outs slow, on both databases.
+/// Changes the statement that reads opt-outs so that the statement is slow on both databases.
 fn slowed(sql: &str) -> String {
     let slow = if sql.contains('$') {
         "(SELECT pg_sleep(1)::text) IS NOT NULL"
@@ -236,8 +237,8 @@ fn slowed(sql: &str) -> String {
     sql.replace("FROM \"opt_out\" WHERE", &format!("FROM \"opt_out\" WHERE {slow} AND"))
 }
 
-/// Read time counts towards the rate limit even if the estimated cost of each request is small. Other teams are not
-/// affected.
+/// The time that reads take counts towards the rate limit, even if the estimated cost of each request is small. Other
+/// API keys are not affected.
 #[db_test]
 async fn the_time_of_reads_counts_for_the_rate_limit(apps: &Apps) {
     let http = tollgate::http::Settings { account_rate: 0, ..Default::default() };
@@ -264,7 +265,7 @@ async fn the_time_of_reads_counts_for_the_rate_limit(apps: &Apps) {
     assert_eq!(t.ask(&sibling, "{ account { name } }").await.codes(), [""; 0]);
 }
 
-/// Each request has its own connection limit, so the requests do not block each other.
+/// The number of connections is limited for each request separately, so the requests do not block each other.
 #[db_test]
 async fn lists_of_many_concurrent_clients_are_answered(t: &TestApp) {
     let team = t.team(1_000).await;

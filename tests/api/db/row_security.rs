@@ -15,7 +15,7 @@ use crate::{
     harness::{Apps, Setup, TestApp, TestSubAccount, TestTeam, text},
 };
 
-/// Tables whose rows only their account can see.
+/// Tables whose rows are visible only to the account that owns the row.
 pub const OF_ACCOUNTS: [&str; 8] = [
     "contact",
     "contact_address",
@@ -26,10 +26,11 @@ pub const OF_ACCOUNTS: [&str; 8] = [
     "sender",
     "template",
 ];
-/// Tables with rows of accounts that their team can see.
+/// Tables whose rows belong to accounts, and are visible to the whole team.
 pub const OF_TEAMS: [&str; 4] = ["api_key", "audit_entry", "ledger_entry", "usage_day"];
 
-/// The tables with rows of teams, and the column that row security compares with the caller's scope.
+/// Returns the tables whose rows belong to teams, each with the column that row security compares with the scope of the
+/// caller.
 async fn tenants(t: &TestApp) -> BTreeMap<String, &'static str> {
     let with = async |column: &str| {
         let sql = format!(
@@ -64,7 +65,7 @@ fn scope(team: &TestTeam, account_id: &str) -> Scope {
     Scope::Account { team_id: id(&team.id), account_id: id(account_id) }
 }
 
-/// A team with two sub-accounts. Each of the three accounts has one row in every table.
+/// Creates a team with two sub-accounts. Each of the three accounts has one row in every table.
 async fn team_with_data(t: &TestApp) -> (TestTeam, [TestSubAccount; 2]) {
     let team = t.team(1000).await;
     let subs = [
@@ -88,7 +89,7 @@ async fn team_with_data(t: &TestApp) -> (TestTeam, [TestSubAccount; 2]) {
     (team, subs)
 }
 
-/// The check reports a table or policy that is not as expected.
+/// The test also checks that `row_security::missing` reports every table with missing or wrong policies.
 #[db_test(postgres)]
 async fn each_table_with_a_team_id_has_its_policy(t: &TestApp) {
     let tables: Vec<String> = tenants(t).await.into_keys().collect();
@@ -106,7 +107,8 @@ async fn each_table_with_a_team_id_has_its_policy(t: &TestApp) {
     t.execute("REVOKE SELECT ON price FROM tollgate_server").await;
     t.execute("ALTER TABLE contact NO FORCE ROW LEVEL SECURITY").await;
     t.execute("DROP POLICY of_server ON message").await;
-    // A policy that allows everything: in addition to the expected ones, in place of one of them, or for all roles.
+    // Policies that allow too much: one in addition to the expected policies, one in place of an expected policy, and
+    // one for all roles.
     t.execute("CREATE POLICY another ON sender TO tollgate_server USING (true)").await;
     t.execute("ALTER POLICY of_server ON template USING (true)").await;
     t.execute("ALTER POLICY of_system ON opt_out TO PUBLIC").await;
@@ -132,7 +134,7 @@ async fn each_table_with_a_team_id_has_its_policy(t: &TestApp) {
     assert_eq!(row_security::missing(&t.app.db.read).await.expect("the catalogue"), [""; 0]);
 }
 
-/// The test covers every table that has rows of teams.
+/// The test covers every table whose rows belong to teams.
 #[db_test(postgres)]
 async fn a_statement_without_filters_returns_only_the_callers_rows(t: &TestApp) {
     let (own, subs) = team_with_data(t).await;
@@ -192,7 +194,7 @@ async fn callers_that_share_a_connection_see_only_their_own_rows(t: &TestApp) {
     snapshot.end().await.expect("the snapshot ends");
 }
 
-/// Nor can such a connection widen its scope by changing session settings.
+/// A connection that reads for a caller cannot widen the scope by changing session settings either.
 #[db_test(postgres)]
 async fn a_connection_that_reads_for_a_caller_cannot_write(t: &TestApp) {
     let (own, subs) = team_with_data(t).await;
@@ -221,7 +223,7 @@ async fn a_connection_that_reads_for_a_caller_cannot_write(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// `serve --row-security` refuses to start if row security is not set up, and on SQLite.
+/// `serve --row-security` refuses to start if row security is not set up or if the database is SQLite.
 #[db_test(postgres)]
 async fn row_security_is_set_up_by_migrate_and_required_by_serve(apps: &Apps) {
     let t = apps.start_with(Setup::of_owner()).await;
@@ -256,14 +258,15 @@ async fn row_security_is_set_up_by_migrate_and_required_by_serve(apps: &Apps) {
     assert_eq!(text(&viewer.data()["viewer"]["role"]), "OPERATOR");
 }
 
-/// A login that owns its database and may create roles is sufficient. The same database can also be served without row
-/// security.
+/// To set up row security, a login only needs to own the tables and to have the privilege to create roles. The same
+/// database can also be served without row security.
 #[db_test(postgres)]
 async fn row_security_needs_no_superuser(apps: &Apps) {
     let t = apps.start_with(Setup::of_owner()).await;
     let (scheme, rest) = t.url.split_once("://").expect("a URL");
     let (_, address) = rest.split_once('@').expect("a login");
-    // Logins belong to the whole server, so the name of the database makes this one unique.
+    // A login exists in all databases of a server. The name of this login contains the name of the database to make it
+    // unique.
     let name = address.split(['/', '?']).nth(1).expect("a database");
     let login = format!("login_of_{name}");
     t.execute(&format!("CREATE ROLE {login} LOGIN CREATEROLE PASSWORD 'a-password'")).await;
@@ -295,7 +298,8 @@ async fn row_security_needs_no_superuser(apps: &Apps) {
     assert!(printed.starts_with("Reconciled: teams 2, accounts 4,"), "{printed}");
     let serve = ["serve", "--listen", "127.0.0.1:0", "--metrics-listen", "off", "--row-security"];
     let serve_without = &serve[..5];
-    // Rows that row security hides must not be mistaken for missing rows.
+    // If row security hides rows from a login, commands report an error, because they could otherwise mistake hidden
+    // rows for missing rows.
     for (revoked, arguments, why) in [
         ("tollgate_server", &serve[..], "the login may not read as tollgate_server"),
         ("tollgate_system", &["audit"], "row security hides every row from this login"),

@@ -1,5 +1,5 @@
-//! Role guards and role visibility. The cases are generated from the schema, so that the tests fail for a field that is
-//! added without its guard.
+//! Which fields each role can see and call. The test cases are generated from the schema, so that the tests fail if a
+//! field without a role guard is added.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use crate::{
     harness::TestApp,
 };
 
-/// The introspection query of GraphiQL and code generators.
+/// The introspection query that GraphiQL and code generators send.
 const INTROSPECTION: &str = "query IntrospectionQuery { __schema { queryType { name } mutationType { name } \
     subscriptionType { name } types { ...FullType } directives { name description locations args { ...InputValue } } } } \
     fragment FullType on __Type { kind name description specifiedByURL \
@@ -69,7 +69,8 @@ async fn visible_to(t: &TestApp, key: &str) -> Names {
         .collect()
 }
 
-/// A path from the root to each type, as text with a placeholder for a selection.
+/// Returns, for each object type that is reachable from a root type, an operation that selects an object of that type.
+/// `HOLE` is the placeholder for the fields of the object.
 fn ways(document: &ServiceDocument) -> BTreeMap<String, String> {
     let objects: BTreeMap<String, _> = document
         .definitions
@@ -106,7 +107,7 @@ fn named(of_type: &Type) -> String {
     of_type.to_string().replace(['[', ']', '!'], "")
 }
 
-/// The field with a value for each required argument.
+/// Returns the field as text, with a value for each required argument.
 fn call(field: &async_graphql::parser::types::FieldDefinition) -> String {
     let required = field.arguments.iter().filter(|argument| !argument.node.ty.node.nullable);
     let given: Vec<String> = required
@@ -124,7 +125,8 @@ fn call(field: &async_graphql::parser::types::FieldDefinition) -> String {
     format!("{}{arguments}", field.name.node)
 }
 
-/// The test calls each hidden field with valid arguments, with invalid ones and without arguments. Nothing changes.
+/// The test calls each hidden field with valid arguments, with arguments that are not valid, and without arguments. No
+/// call changes any data.
 #[db_test]
 async fn a_field_hidden_from_a_role_is_refused_when_called_anyway(t: &TestApp) {
     let team = t.team(1000).await;
@@ -171,7 +173,7 @@ async fn a_field_hidden_from_a_role_is_refused_when_called_anyway(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// Types that only hidden fields use are hidden too.
+/// Types that are used only by hidden fields are hidden too.
 #[db_test]
 async fn introspection_shows_only_what_the_role_may_use(t: &TestApp) {
     let team = t.team(0).await;
@@ -222,7 +224,7 @@ async fn introspection_shows_only_what_the_role_may_use(t: &TestApp) {
     t.close().await;
 }
 
-/// Hidden values and fields are refused in literals, variables and defaults.
+/// Hidden enum values and input fields are refused in literals, variables and default values.
 #[db_test]
 async fn hidden_enum_values_and_input_fields_are_refused(t: &TestApp) {
     let team = t.team(0).await;

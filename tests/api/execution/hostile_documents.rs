@@ -1,4 +1,4 @@
-//! Hostile documents are refused with a code before anything is executed.
+//! Hostile documents are refused with an error code before anything is executed.
 
 use db_test::db_test;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ fn nested(open: &str, leaf: &str, close: &str, times: usize) -> String {
     format!("{}{leaf}{}", open.repeat(times), close.repeat(times))
 }
 
-/// Introspections that would be expensive.
+/// Introspection queries that would be expensive.
 fn introspections() -> Cases {
     vec![
         (
@@ -35,7 +35,7 @@ fn introspections() -> Cases {
     ]
 }
 
-/// Queries that would be expensive, and the error for each.
+/// Queries that would be expensive, and the error code for each query.
 fn hostile() -> Cases {
     let pages = |size: &str| {
         format!(
@@ -135,7 +135,8 @@ fn hostile() -> Cases {
     ]
 }
 
-/// Very many brackets after quotes, which a lexer could read as one long or one empty string.
+/// Documents with thousands of brackets after quotation marks. A lexer could misread the quotation marks as one long
+/// string or as an empty string.
 fn brackets_behind_quotes() -> Cases {
     let brackets = "[".repeat(14_900);
     let objects = "{a:".repeat(4_900);
@@ -232,7 +233,8 @@ async fn variables_that_are_too_deep_or_too_many_are_refused(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// If each variable counted once, a request could multiply 100 KiB of variables by using them a hundred times.
+/// If each variable were counted only once, a request with 100 KiB of variables could use each variable a hundred
+/// times, and so multiply the size.
 #[db_test]
 async fn a_variable_counts_at_each_use(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
@@ -254,7 +256,7 @@ async fn a_variable_counts_at_each_use(t: &TestApp) {
     let unused = json!({ "unused": "x".repeat(200_000) });
     assert_eq!(t.ask_with(&team.key, "{ viewer { role } }", unused).await.status, 200);
 
-    // A subscription keeps its variables.
+    // The variables of a subscription are kept in memory, so a lower limit applies to them.
     let mut socket = Socket::with_key(server.address, &team.key).await;
     for (id, length) in [("much", 8_200), ("little", 36)] {
         let query = "subscription($id: ID) { messageUpdated(id: $id) { id } }";
@@ -267,7 +269,7 @@ async fn a_variable_counts_at_each_use(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// Validation also copies variables in directives and in unused fragments.
+/// Variables in directives and in unused fragments are counted, because validation copies them too.
 #[db_test]
 async fn a_variable_counts_in_directives_and_unused_fragments(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -304,7 +306,7 @@ async fn a_variable_counts_in_directives_and_unused_fragments(t: &TestApp) {
             "{query}"
         );
     }
-    // A list of one Boolean is not a Boolean, even if it is small enough to be counted.
+    // A list with a single Boolean is small enough, but `if` does not accept a list.
     let refused = t
         .ask_with(
             &team.key,
@@ -334,7 +336,7 @@ async fn a_variable_that_is_declared_twice_is_refused(t: &TestApp) {
     let errors = refused.body["errors"].as_array().expect("errors");
     assert!(errors.iter().any(|error| error["message"] == message), "{}", refused.body);
 
-    // Each operation has its own variables.
+    // Several operations may declare the same variable, so the uses in all operations are counted.
     let operations: String = (0..60)
         .map(|at| {
             format!("query Q{at}($x:[Channel!]){{messages(filter:{{channel:$x}}){{totalCount}}}}")
@@ -346,7 +348,7 @@ async fn a_variable_that_is_declared_twice_is_refused(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// The limit applies to the text that is read plus the text in the response.
+/// The limit applies to the text that is read and the text in the response in total.
 #[db_test]
 async fn a_request_holds_at_most_32_mib_of_text(t: &TestApp, database: Database) {
     let team = t.team(1_000).await;
@@ -365,12 +367,13 @@ async fn a_request_holds_at_most_32_mib_of_text(t: &TestApp, database: Database)
     let pages: String =
         (0..30).map(|at| format!("a{at}: messages {{ nodes {{ id }} }} ")).collect();
     for (fits, too_much) in [
-        // Messages with a million bytes each, which count once when read and once when returned: sixteen fit.
+        // Each message has a million bytes, which are counted when they are read and again when they are returned.
+        // Sixteen messages fit.
         (
             "{ messages(first: 15) { nodes { text } } }",
             "{ messages(first: 17) { nodes { text } } }",
         ),
-        // The text is read but not returned.
+        // These queries read the text without returning the text, so each message is counted only once.
         ("{ messages(first: 32) { nodes { id } } }", "{ messages(first: 34) { nodes { id } } }"),
         ("{ messages { nodes { id } } }", &format!("{{ {pages} }}")),
         (

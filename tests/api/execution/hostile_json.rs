@@ -1,5 +1,5 @@
-//! JSON that would crash the process or be read as something else is refused at every entry point
-//! before it is parsed.
+//! JSON that would crash the process, or that the parser would read as another value, is refused at every entry point
+//! before the JSON is parsed.
 
 use db_test::db_test;
 use serde_json::{Value, json};
@@ -10,8 +10,8 @@ use crate::harness::{Apps, Received, Setup, Socket, TestApp, encoded, get, inbou
 /// The longest URL that the tests' client sends.
 const ADDRESS_BYTES_MAX: usize = 60_000;
 
-/// JSON text nested in itself. `serde_json` would parse each level with a fresh recursion limit, on
-/// the same stack.
+/// Returns JSON that contains JSON as a string, which again contains JSON, and so on. `serde_json` would parse each
+/// level on the same stack, but with a fresh recursion limit.
 fn parsed_again(levels: usize) -> String {
     let mut bomb = "1".to_owned();
     for _ in 0..levels {
@@ -22,7 +22,7 @@ fn parsed_again(levels: usize) -> String {
     bomb
 }
 
-/// Values that no entry point accepts.
+/// Returns JSON values that no entry point accepts, each with a name.
 fn bombs() -> Vec<(&'static str, String)> {
     let nested =
         |open: &str, close: &str, times: usize| open.repeat(times) + "1" + &close.repeat(times);
@@ -96,7 +96,7 @@ async fn hostile_json_is_refused_at_every_entry_point(apps: &Apps) {
     assert_eq!(t.everything().await, before);
 }
 
-/// A JSON object is not stored as another value either.
+/// An object with a reserved name is not stored as another value either.
 #[db_test]
 async fn an_object_is_never_read_as_a_number(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -126,13 +126,13 @@ async fn an_object_is_never_read_as_a_number(t: &TestApp) {
     }
     assert_eq!(t.everything().await, before);
 
-    // Values that only look similar are stored unchanged.
+    // Objects whose names only resemble the reserved names are stored unchanged.
     let kept = json!({ "$serde_json": 1, "serde_json::private::Number": "7" });
     let answer = t.ask_with(&team.key, send, json!({ "m": kept })).await;
     assert_eq!(answer.data()["sendMessage"]["message"]["metadata"], kept);
 }
 
-/// A proxy or a log could interpret a body with a duplicate name differently.
+/// The body is refused because a proxy or a log could interpret a duplicate name differently than the server does.
 #[db_test]
 async fn a_body_with_a_duplicate_name_is_refused(t: &TestApp) {
     let team = t.team(1_000).await;

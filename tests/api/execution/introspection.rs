@@ -1,4 +1,5 @@
-//! Introspection is limited like any query, and its arguments follow the same rules.
+//! Introspection has the same limits as any other query, and the arguments of introspection fields follow the same
+//! rules as other arguments.
 
 use db_test::db_test;
 use serde_json::{Value, json};
@@ -46,7 +47,7 @@ async fn a_variable_without_a_value_is_an_omitted_argument(t: &TestApp) {
         let answer = t.ask_with(&team.key, query, variables).await;
         assert_eq!(*answer.data(), expected);
     }
-    // Each failure has its own path.
+    // A failure of another field does not affect the introspection fields.
     let with_failure = "query($d:Boolean){account{apiKeys(first:1,last:1){totalCount}} \
                         __type(name:\"Balance\"){kind fields(includeDeprecated:$d){name}} none:__type(name:\"No\"){name}}";
     let answer = t.ask(&team.key, with_failure).await;

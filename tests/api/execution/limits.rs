@@ -1,4 +1,5 @@
-//! The limits of a request, tested on both sides: body, document and estimated response.
+//! The limits on the body, the document and the estimated size of the response. Each test sends a request at the limit
+//! and a request above the limit.
 
 use db_test::db_test;
 use serde_json::json;
@@ -23,14 +24,15 @@ async fn a_body_has_at_most_256_kib(t: &TestApp) {
     assert_eq!((too_large.status.as_u16(), too_large.codes()), (413, vec!["PAYLOAD_TOO_LARGE"]));
 }
 
-/// Validation would visit a doubling fragment once for each spread.
+/// The limit is checked before validation, because validation would visit a fragment again for each spread. If each
+/// fragment spreads another fragment twice, the number of visits doubles at each level.
 #[db_test]
 async fn a_costly_document_is_refused_before_validation(t: &TestApp) {
     let team = t.team(1000).await;
     let before = t.everything().await;
     let doubling = |levels| doubling(levels, "{ account { ...F0 } }");
     let nested = |leaf: &str| {
-        // `account`, then pairs of `usage { buckets { account … } }` down to a leaf.
+        // The query is `account`, then three times `usage { buckets { account … } }`, then the leaf.
         let mut query = leaf.to_owned();
         for _ in 0..3 {
             query = format!("usage {{ buckets {{ account {{ {query} }} }} }}");
@@ -38,13 +40,14 @@ async fn a_costly_document_is_refused_before_validation(t: &TestApp) {
         format!("{{ account {{ {query} }} }}")
     };
     let types = |levels: usize| {
-        // `__schema`, `types`, `fields`, `type`, then `ofType` down to a leaf.
+        // The query is `__schema`, `types`, `fields` and `type`, then `ofType` several times, then a leaf.
         let inner = "ofType { ".repeat(levels - 5);
         let end = " }".repeat(levels - 5);
         format!("{{ __schema {{ types {{ fields {{ type {{ {inner}name{end} }} }} }} }} }}")
     };
     let wide = |more: usize| {
-        // `account`, 4,500 fields, some more; the definitions of A, 4,500 fields, of G, 900, and of F.
+        // The document counts as 9,991 fields plus `more`, and the limit is 10,000: 1 for `account` and 4,500 for the
+        // spread of A, then 4,500, 900 and 90 for the definitions of A, G and F.
         let (five, ten) = ("...G ".repeat(5), "...F ".repeat(10));
         let (fields, more) = ("id ".repeat(90), "id ".repeat(more));
         format!(
@@ -81,7 +84,7 @@ async fn a_costly_document_is_refused_before_validation(t: &TestApp) {
                 doubling(22).split_once("} }").map_or("", |(_, rest)| rest)
             ),
         ),
-        // 1 + 3 * 3 levels, plus the levels of the leaf.
+        // The query has 1 + 3 * 3 levels of nesting, plus the levels of the leaf.
         (nested("usage { from }"), nested("usage { totals { spent } }")),
         (types(15), types(16)),
         (wide(9), wide(10)),
@@ -100,18 +103,18 @@ async fn a_costly_document_is_refused_before_validation(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// The page size counts, even if it is a variable.
+/// The complexity depends on the page size, even if a variable contains the page size.
 #[db_test]
 async fn the_complexity_of_a_query_is_limited(t: &TestApp) {
     let team = t.team(0).await;
-    // A list counts 1 plus, for each entry, 1 and its fields.
+    // The complexity of a list is 1, plus 1 and the complexity of the fields for each entry.
     let query = |fields: &str| {
         format!(
             "query($n: Int = 100) {{ subAccounts(first: $n) {{ nodes {{ id \
              apiKeys {{ nodes {{ {fields} }} }} }} }} }}"
         )
     };
-    // The estimate for a page of accounts, each with a page of 20 keys.
+    // The complexity of a page of accounts, each with a page of 20 keys.
     let complexity = |accounts: i64, fields: i64| 1 + accounts * (1 + 1 + 1 + 20 * (1 + fields));
     assert_eq!((complexity(79, 2), complexity(80, 2)), (4_978, 5_041));
 

@@ -1,5 +1,5 @@
-//! Arguments that are longer than any stored value, or that repeat one value thousands of times. Lengths are checked
-//! first, and the database is not queried for values that no row can have.
+//! Arguments that are longer than any stored value, or that repeat one value thousands of times. The server checks
+//! lengths first, and does not query the database for values that cannot be stored.
 
 use db_test::db_test;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::harness::TestApp;
 
 const LONG: usize = 200_000;
 
-/// Sends a query with one variable of this type.
+/// Sends a query with one variable, `$t` of the type `of`, and returns the body of the response.
 async fn ask(t: &TestApp, key: &str, of: &str, query: &str, value: &Value) -> Value {
     let query = format!("query($t: {of}) {{ {query} }}");
     t.ask_with(key, &query, json!({ "t": value })).await.body

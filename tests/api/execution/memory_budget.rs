@@ -1,5 +1,5 @@
-//! The memory budget: the text that requests hold until their clients have received it, over HTTP
-//! and over sockets, limited in total and per team.
+//! The memory budget limits the text that requests keep in memory until their clients have received the responses. The
+//! budget applies in total and per team, over HTTP and over sockets.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -15,14 +15,14 @@ use uuid::Uuid;
 
 use crate::harness::{Database, Postgres, Received, Socket, Sqlite, TestApp, TestTeam};
 
-/// Maximum bytes of text held for one team.
+/// Maximum number of bytes of text that the requests of a team may keep in memory.
 const OF_TEAM: usize = 48 * 1024 * 1024;
-/// A query whose response has 11 million bytes, more than the operating system buffers.
+/// A query whose response has 11 million bytes, which is more than the operating system buffers.
 const LARGE: &str = "{ messages(first: 11) { nodes { text } } }";
-/// The budget that the response to [`LARGE`] reserves, in whole parts.
+/// Number of bytes that the response to [`LARGE`] reserves. The budget is reserved in parts of `PART_BYTES`.
 const HELD_BY_LARGE: usize = 11_000_000 / PART_BYTES * PART_BYTES;
 
-/// A team with 15 messages of a million bytes, inserted by SQL.
+/// Creates a team with 15 messages of a million bytes each. The long texts are written with SQL.
 async fn team_of_long_texts(t: &TestApp, database: Database) -> TestTeam {
     let team = t.team(1_000).await;
     let many = "mutation($input: [SendMessageInput!]!) { sendMessages(input: $input) { errors { code } } }";
@@ -38,7 +38,7 @@ async fn team_of_long_texts(t: &TestApp, database: Database) -> TestTeam {
     team
 }
 
-/// Reserves the rest of the team's budget, as the largest requests would.
+/// Reserves the rest of the team's budget, as if for two very large requests.
 fn take_all(t: &TestApp, team: &TestTeam) -> [Reservation; 2] {
     let team_id: Uuid = team.id.parse().expect("an id");
     let memory_budget =
@@ -49,8 +49,8 @@ fn take_all(t: &TestApp, team: &TestTeam) -> [Reservation; 2] {
     memory_budget
 }
 
-/// Waits until requests hold this many bytes of text. The check itself reserves nothing, because that would affect the
-/// requests.
+/// Waits until requests have reserved this many bytes. The function itself reserves nothing, because a reservation
+/// would affect the requests.
 async fn until_held(t: &TestApp, bytes: usize) {
     let begun = Instant::now();
     while t.app.memory_budget.bytes() != bytes {
@@ -84,7 +84,7 @@ async fn a_team_that_has_used_its_budget_can_read_only_short_texts(
     t.execute("UPDATE message SET text = 'Hi'").await;
 }
 
-/// If the call has charged no message, the whole call fails.
+/// If the call has charged no messages, the whole call fails.
 #[db_test]
 async fn charged_messages_are_answered_even_if_a_repeat_in_the_same_call_exceeds_the_budget(
     t: &TestApp,
@@ -123,7 +123,8 @@ async fn charged_messages_are_answered_even_if_a_repeat_in_the_same_call_exceeds
     t.execute("UPDATE message SET text = 'Hi'").await;
 }
 
-/// If the connection closes before the client has received the response, the budget is released when it closes.
+/// If the connection closes before the client has received the response, the budget is released when the connection
+/// closes.
 #[db_test]
 async fn an_answer_holds_its_budget_until_the_client_has_received_it(
     t: &TestApp,
@@ -157,7 +158,7 @@ async fn asked(address: SocketAddr, key: &str) -> TcpStream {
     stream
 }
 
-/// The messages that wait for the client are dropped.
+/// Messages that are waiting to be sent to the client are dropped.
 #[db_test]
 async fn a_socket_whose_client_does_not_read_is_closed(t: &TestApp, database: Database) {
     let (team, server) = (team_of_long_texts(t, database).await, t.serve().await);
@@ -177,15 +178,15 @@ async fn a_socket_whose_client_does_not_read_is_closed(t: &TestApp, database: Da
     t.execute("UPDATE message SET text = 'Hi'").await;
 }
 
-/// The size of each message does not matter. Because the socket is closed, the client knows that it missed messages.
-/// Other teams are not affected.
+/// The limit applies to the total size of the waiting messages, not to the size of a single message. The server closes
+/// the socket so that the client notices that messages were missed. Other teams are not affected.
 #[db_test]
 async fn a_team_with_too_many_waiting_messages_loses_its_next_socket(t: &TestApp) {
     let (team, other, server) = (t.team(1_000).await, t.team(1_000).await, t.serve().await);
     let team_id: Uuid = team.id.parse().expect("an id");
     let query = "subscription { messageUpdated { to } }";
     let event = json!({ "messageUpdated": { "to": "+12025550123" } });
-    // `{"id":"a","payload":{"data":…},"type":"next"}`
+    // The message is `{"id":"a","payload":{"data":…},"type":"next"}`.
     let bytes = json!({ "id": "a", "type": "next", "payload": { "data": event } });
     let bytes = bytes.to_string().len();
     for (left, fits) in [(bytes, true), (bytes - 1, false)] {
@@ -210,7 +211,7 @@ async fn a_team_with_too_many_waiting_messages_loses_its_next_socket(t: &TestApp
     }
 }
 
-/// A response that exceeds the budget does not close the socket.
+/// If the response is too large for the budget, the socket stays open.
 #[db_test]
 async fn an_answer_over_the_budget_of_a_socket_ends_its_operation_with_an_error(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
@@ -230,7 +231,7 @@ async fn an_answer_over_the_budget_of_a_socket_ends_its_operation_with_an_error(
     assert_eq!(next["payload"]["data"]["messages"]["nodes"][0]["to"], "+12025550123");
 }
 
-/// Rows that are read for the response count too.
+/// Text in rows that are read for the response is counted too.
 #[db_test]
 async fn text_counts_as_often_as_it_is_answered_and_as_long_as_its_json(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -251,13 +252,15 @@ async fn text_counts_as_often_as_it_is_answered_and_as_long_as_its_json(t: &Test
         let created = t.ask_with(&team.key, create, json!({ "input": input })).await;
         assert_eq!(created.codes(), [""; 0]);
     }
-    // 20,000 characters become 120,000 bytes of JSON. A page of 10 messages has 1.2 MB: 27 pages fit, 28 do not.
+    // The 20,000 characters of a message become 120,000 bytes of JSON. For 10 messages, each `text` field adds 1.2 MB,
+    // so 27 fields fit and 28 do not.
     let texts =
         |count| format!("{{ messages(last: 10) {{ nodes {{ {} }} }} }}", aliases("text", count));
-    // 50 tags of 250 bytes count when read and when returned: 40 contacts use 1.2 MB each time.
+    // The 50 tags of 250 bytes are counted when they are read and when they are returned. For 40 contacts, each `tags`
+    // field adds 1.2 MB.
     let tags =
         |count| format!("{{ contacts(first: 40) {{ nodes {{ {} }} }} }}", aliases("tags", count));
-    // 40 rows of 16 KB are read for each page.
+    // Each page reads 40 rows of 16 KB.
     let pages = |count| format!("{{ {} }}", aliases("contacts(first: 40) { nodes { id } }", count));
     assert_eq!(t.ask(&team.key, &texts(27)).await.codes(), [""; 0]);
     assert_eq!(t.ask(&team.key, &tags(25)).await.codes(), [""; 0]);
@@ -267,7 +270,7 @@ async fn text_counts_as_often_as_it_is_answered_and_as_long_as_its_json(t: &Test
         let message = json!({ "to": "+12025550123", "text": "Hi", "metadata": values });
         assert_eq!(t.send(&team.key, message).await.refusals(), [""; 0]);
     }
-    // 990 values use 160 bytes each in addition to their text.
+    // Each of the 990 values uses 160 bytes in addition to the text of the value.
     let metadata = |count| {
         format!("{{ messages(first: 10) {{ nodes {{ {} }} }} }}", aliases("metadata", count))
     };

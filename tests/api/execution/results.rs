@@ -1,4 +1,4 @@
-//! Responses follow section 6.4.4 of the GraphQL specification: a field that failed is null.
+//! Responses follow the rules for errors in section 6.4.4 of the GraphQL specification: a field that failed is null.
 
 use db_test::db_test;
 use serde_json::json;
@@ -28,7 +28,8 @@ async fn a_failed_mutation_is_null_and_its_siblings_keep_their_results(t: &TestA
     assert_eq!(answer.status, 200);
 }
 
-/// Fields in lists follow the same rule. Two aliases of a field fail independently.
+/// The rule also applies to fields in lists. If one alias of a field fails, another alias of the same field may
+/// succeed.
 #[db_test]
 async fn a_failed_non_null_field_nulls_its_nearest_nullable_parent(t: &TestApp) {
     let team = t.team(1000).await;
@@ -37,7 +38,7 @@ async fn a_failed_non_null_field_nulls_its_nearest_nullable_parent(t: &TestApp) 
         "usage(range: { from: \"2026-02-02\", to: \"2026-02-01\" }) { totals { spent } }";
 
     for (key, query, data) in [
-        // `usage` is non-null, `account` and `team` are nullable.
+        // `usage` is non-null. `account` and `team` are nullable.
         (
             &sub.key,
             format!("{{ a: account {{ name {backwards} }} b: account {{ name }} }}"),
@@ -86,7 +87,7 @@ async fn response_keys_follow_the_order_of_the_selection(t: &TestApp) {
     );
 }
 
-/// The defaults of variables are used in `@skip` and `@include`.
+/// If a variable is omitted, `@skip` and `@include` use the default of the variable.
 #[db_test]
 async fn a_mutation_that_is_skipped_by_a_directive_is_not_executed(t: &TestApp) {
     let team = t.team(1000).await;
@@ -157,7 +158,7 @@ async fn a_mutation_selected_twice_under_one_response_key_is_executed_once(t: &T
     assert_eq!(t.number("SELECT COUNT(*) FROM message").await, 5);
 }
 
-/// The other fields succeed although they are loaded in the same batch.
+/// The other fields succeed, although the failed field is loaded in the same batch.
 #[db_test]
 async fn an_argument_that_is_not_valid_fails_only_its_own_field(t: &TestApp) {
     let team = t.team(1000).await;

@@ -22,7 +22,8 @@ const DEFAULTS: &str = "query($first: Int = 5, $to: String = \"+12025550123\") \
 
 type Cases = Vec<(&'static str, Value, Vec<Value>)>;
 
-/// Documents with one input object, each with variables that are valid and others that are not.
+/// Documents with one input object. Each document has one valid value for the variables and several values that are not
+/// valid.
 fn cases_of_inputs() -> Cases {
     let good = json!({ "to": "+12025550123", "text": "Hello" });
     let with = |name: &str, value: Value| {
@@ -174,7 +175,7 @@ async fn a_cached_document_refuses_the_same_variables_as_a_new_one(t: &TestApp) 
     }
 }
 
-/// A variable of the same name in another operation has no effect.
+/// A variable with the same name in another operation has no effect.
 #[db_test]
 async fn operations_of_one_document_have_their_own_variables(t: &TestApp) {
     let team = t.team(1000).await;
@@ -209,7 +210,7 @@ async fn operations_of_one_document_have_their_own_variables(t: &TestApp) {
     }
 }
 
-/// A hidden enum value cannot be passed in a variable of another type either.
+/// A hidden enum value cannot be passed in a variable of another type.
 #[db_test]
 async fn a_variable_of_another_type_is_refused_and_nothing_is_executed(t: &TestApp) {
     let team = t.team(1000).await;
@@ -245,7 +246,7 @@ async fn a_variable_of_another_type_is_refused_and_nothing_is_executed(t: &TestA
     assert_eq!(t.everything().await, before);
 }
 
-/// The test covers cached and new documents.
+/// The server has cached the document when the variables that are not valid are sent.
 #[db_test]
 async fn no_mutation_of_a_document_is_executed_if_one_variable_is_not_valid(t: &TestApp) {
     let team = t.team(1000).await;

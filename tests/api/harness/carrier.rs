@@ -1,4 +1,4 @@
-//! A carrier that records what is submitted to it.
+//! A carrier that records the messages that are submitted to it.
 
 use std::sync::{
     Mutex,
@@ -14,9 +14,9 @@ use uuid::Uuid;
 #[derive(Default)]
 pub struct WatchedCarrier {
     pub sent: Mutex<Vec<Uuid>>,
-    /// The `from` of each message that was submitted.
+    /// The `from` field of each submitted message.
     pub sent_from: Mutex<Vec<Option<String>>>,
-    /// The last message, as it was submitted.
+    /// The last submitted message.
     pub last: Mutex<Option<message::Model>>,
     /// Whether a message that is submitted twice may reach a person twice.
     pub reaches_people: AtomicBool,

@@ -1,4 +1,4 @@
-//! A clock that only tests move.
+//! A clock that moves only when a test moves it.
 
 use std::sync::Mutex;
 
@@ -30,7 +30,7 @@ impl Clock for StepClock {
 }
 
 impl TestApp {
-    /// Moves the clock forward.
+    /// Moves the clock forward by this duration.
     pub fn step(&self, by: TimeDelta) {
         *self.clock.0.lock().expect("no test panics with this lock") += by;
     }

@@ -17,7 +17,8 @@ impl TestApp {
         .await
     }
 
-    /// Creates a contact with these addresses and returns its id and theirs, by channel.
+    /// Creates a contact with these addresses. Returns the contact's id and the ids of the addresses, in the order of
+    /// their channels.
     pub async fn contact(&self, key: &str, addresses: &[&str]) -> (String, Vec<String>) {
         let addresses: Vec<Value> =
             addresses.iter().map(|address| json!({ "address": address })).collect();
@@ -27,7 +28,7 @@ impl TestApp {
         (text(&made["id"]), addresses.iter().map(|address| text(&address["id"])).collect())
     }
 
-    /// Opts an address out of the messages of the key's account.
+    /// Opts an address out of messages from the key's account.
     pub async fn opt_out(&self, key: &str, address: &str) {
         let query = "mutation($input: AddOptOutInput!) { addOptOut(input: $input) \
                      { optOut { id } errors { code } } }";

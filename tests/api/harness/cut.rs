@@ -1,5 +1,5 @@
-//! A proxy before PostgreSQL that loses one response: after a connection has sent a certain text, the server's response
-//! is dropped and the connection is closed.
+//! A proxy in front of PostgreSQL that loses one response. After a connection has sent certain SQL, the proxy drops the
+//! server's response and closes the connection.
 
 use std::sync::{
     Arc,
@@ -12,7 +12,7 @@ use tokio::{
     task::JoinSet,
 };
 
-/// The proxy. It ends when it is dropped.
+/// The proxy. It stops when this value is dropped.
 pub struct Cut {
     pub port: u16,
     cuts: Arc<AtomicUsize>,
@@ -20,8 +20,8 @@ pub struct Cut {
 }
 
 impl Cut {
-    /// Drops the response to the last of these SQL fragments, the first time they are sent in this order on one
-    /// connection.
+    /// Starts a proxy for the server on the port `target`. The first time that a connection sends these SQL fragments
+    /// in this order, the proxy drops the response to the last fragment.
     pub async fn after(texts: &'static [&'static str], target: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("its address").port();
@@ -40,7 +40,7 @@ impl Cut {
         Self { port, cuts, _proxy: proxy }
     }
 
-    /// How many responses were dropped.
+    /// Returns the number of dropped responses.
     pub fn cuts(&self) -> usize {
         self.cuts.load(Ordering::SeqCst)
     }

@@ -1,4 +1,4 @@
-//! The log of a test.
+//! Captures the log entries of a test.
 
 use std::{
     io,
@@ -11,19 +11,20 @@ use tracing::{
 };
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Sends what this thread logs to a subscriber, until both values are dropped. If a process has only one subscriber,
-/// tracing caches this subscriber's interest for all threads. The second subscriber prevents that.
+/// Sends this thread's log entries to a subscriber until both returned values are dropped. If a process has only one
+/// subscriber, tracing caches the interest of that subscriber for all threads. A second subscriber prevents this
+/// caching.
 pub fn log_to(subscriber: impl Subscriber + Send + Sync + 'static) -> (Dispatch, DefaultGuard) {
     let second = Dispatch::new(NoSubscriber::default());
     (second, set_default(subscriber))
 }
 
-/// What was logged on this thread.
+/// The log entries of one thread, as text.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// Logs until the guards are dropped.
+    /// Captures the log entries of this thread until the returned guards are dropped.
     pub fn begin() -> (Self, (Dispatch, DefaultGuard)) {
         let log = Self::default();
         let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false);

@@ -19,7 +19,7 @@ impl TestApp {
         .await
     }
 
-    /// Sends this many messages of one segment; `input` is merged into each.
+    /// Sends this many messages with one segment each; `input` is merged into the input of each message.
     pub async fn send_many(&self, key: &str, count: usize, input: Value) {
         let query = "mutation($input: [SendMessageInput!]!) { sendMessages(input: $input) \
                      { errors { code } } }";
@@ -43,7 +43,8 @@ impl TestApp {
         answer.refusals().is_empty()
     }
 
-    /// Delivers and reports messages until nothing is due. The clock moves between the rounds.
+    /// Delivers messages and processes their delivery reports until nothing is due. Each round moves the clock by one
+    /// second.
     pub async fn deliver(&self) {
         for _ in 0..100 {
             let steps = self.run_backlog().await;
@@ -57,8 +58,8 @@ impl TestApp {
         panic!("messages are still due after 100 rounds");
     }
 
-    /// Applies changed statuses and settings of accounts to their messages, as the worker does. Returns the number of
-    /// steps.
+    /// Applies changes to the statuses and settings of accounts to their waiting messages, as the worker does. Returns
+    /// the number of steps.
     pub async fn run_backlog(&self) -> usize {
         let mut position = backlog::BacklogPosition::default();
         let mut steps = 0;
@@ -74,7 +75,7 @@ impl TestApp {
         worker::deliver_due(&self.app).await.expect("the worker delivers").messages
     }
 
-    /// The number of refunds in the ledger.
+    /// Returns the number of refunds in the ledger.
     pub async fn refunds(&self) -> i64 {
         self.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'REFUND'").await
     }

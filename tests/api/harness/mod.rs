@@ -1,5 +1,5 @@
-//! The app under test: its own database, a clock that only tests move, a carrier that records what is submitted to it,
-//! and the real router. The other modules add methods for each feature, most of which call the API.
+//! The app under test. It has its own database, a clock that only tests move, a carrier that records the submitted
+//! messages, and the real router. The other modules add methods for each feature. Most of these methods call the API.
 
 mod carrier;
 mod clock;
@@ -61,7 +61,7 @@ pub use team::{TestSubAccount, TestTeam};
 
 use run::Started;
 
-/// The database of a test.
+/// The database that a test uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Database {
     Sqlite,
@@ -70,19 +70,20 @@ pub enum Database {
 
 pub use Database::{Postgres, Sqlite};
 
-/// Settings of an app under test.
+/// The settings of an app under test.
 #[derive(Clone)]
 pub struct Setup {
     pub has_carriers: bool,
-    /// Replaces the program's billing statements, to plant a fault.
+    /// Billing statements that replace the program's statements, to plant a fault.
     pub statements: Option<Statements>,
-    /// Whether the replaced statements make balances or totals wrong, so that these cannot be checked.
+    /// Whether the replaced statements make balances or totals wrong. If so, the check at the end of the test is
+    /// omitted.
     pub has_wrong_totals: bool,
     pub http: http::Settings,
-    /// Replaces how long a writer's batch may take on PostgreSQL.
+    /// The deadline of a writer's batch on PostgreSQL, if it differs from the default.
     pub batch_deadline: Option<Duration>,
     pub row_security: RowSecurity,
-    /// Rewrites each statement that reads.
+    /// Rewrites the SQL of each statement that reads data.
     pub rewrite_sql: Option<fn(&str) -> String>,
 }
 
@@ -102,7 +103,7 @@ impl Default for Setup {
 }
 
 impl Setup {
-    /// The settings of an app that runs as the owner of the tables, which may migrate them down.
+    /// Returns the settings of an app that connects as the owner of the tables. Only the owner can revert migrations.
     pub fn of_owner() -> Self {
         Self { row_security: RowSecurity::Off, ..Self::default() }
     }
@@ -115,11 +116,11 @@ pub struct TestApp {
     /// An operator's key.
     pub operator: String,
     pub url: String,
-    /// The owner of the tables, without row security.
+    /// A connection as the owner of the tables. Row security does not apply to this connection.
     owner: DatabaseConnection,
     router: Router,
     key_uses: Mutex<mpsc::Receiver<Uuid>>,
-    /// The number of statements run on write connections.
+    /// The number of statements that were run on write connections.
     write_statements: Arc<AtomicUsize>,
     folder: Arc<tempfile::TempDir>,
     has_wrong_totals: bool,
@@ -128,19 +129,19 @@ pub struct TestApp {
 }
 
 impl TestApp {
-    /// Another process on the same database, with the same clock and carrier.
+    /// Starts another process with the same database, clock and carrier.
     pub async fn beside(&self, setup: Setup) -> Arc<Self> {
         self.beside_at(self.url.clone(), setup).await
     }
 
-    /// Another process that reaches the same PostgreSQL server through this proxy.
+    /// Starts another process that connects to the same PostgreSQL server through this proxy.
     pub async fn behind(&self, cut: &Cut) -> Arc<Self> {
         let address = format!("127.0.0.1:{}", cut.port);
         let url = self.url.replacen(&self.postgres_address(), &address, 1);
         self.beside_at(url, Setup::default()).await
     }
 
-    /// Another process that reaches the same database by this URL.
+    /// Starts another process that connects to the same database with this URL.
     pub async fn beside_at(&self, url: String, setup: Setup) -> Arc<Self> {
         let started = self.started.upgrade().expect("the test runs");
         let (clock, carrier) = (Arc::clone(&self.clock), Arc::clone(&self.carrier));
@@ -150,8 +151,8 @@ impl TestApp {
         started.add(other)
     }
 
-    /// The processes of a concurrency test: this one, and on PostgreSQL a second one. An SQLite database is served by
-    /// one process only.
+    /// Returns the processes for a concurrency test: this process and, on PostgreSQL, a second one. Only one process
+    /// can use an SQLite database.
     pub async fn processes(self: &Arc<Self>, setup: Setup) -> Vec<Arc<Self>> {
         let mut processes = vec![Arc::clone(self)];
         if self.app.db.backend() == DbBackend::Postgres {
@@ -160,19 +161,19 @@ impl TestApp {
         processes
     }
 
-    /// The folder of the SQLite database. It is deleted when its last owner is dropped.
+    /// Returns the folder of the SQLite database. The folder is deleted when the last reference to it is dropped.
     pub fn folder(&self) -> Arc<tempfile::TempDir> {
         Arc::clone(&self.folder)
     }
 
-    /// The port of the PostgreSQL server.
+    /// Returns the port of the PostgreSQL server.
     pub fn postgres_port(&self) -> u16 {
         let address = self.postgres_address();
         let port = address.rsplit_once(':').map_or("5432", |(_, port)| port);
         port.parse().expect("a port")
     }
 
-    /// Host and port, as in the URL.
+    /// Returns the host and port of the PostgreSQL server, as in the URL.
     fn postgres_address(&self) -> String {
         let (_, rest) = self.url.split_once("://").expect("a URL");
         let (authority, _) = rest.split_once('/').expect("a database's name");
@@ -261,8 +262,8 @@ impl TestApp {
         }
     }
 
-    /// Delivers what is due within an hour, checks balances and totals, and closes the database. At the end of each
-    /// test, every app that is not closed yet is closed in this way.
+    /// Delivers the messages that are due within an hour, checks balances and totals, and closes the database. At the
+    /// end of each test, this method is called for every app that is not closed yet.
     pub async fn close(&self) {
         if self.is_closed.swap(true, Ordering::Relaxed) {
             return;
@@ -283,7 +284,7 @@ impl TestApp {
         assert_eq!(found.drifts, [], "balances or totals contradict the ledger");
     }
 
-    /// Writes when keys were last used, as the worker does.
+    /// Stores the last use of each key, as the worker does.
     pub async fn note_key_uses(&self) {
         worker::note_key_uses(&self.app, &mut *self.key_uses.lock().await).await;
     }

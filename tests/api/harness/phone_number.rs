@@ -9,8 +9,8 @@ use tollgate::domain::{
 use super::{Answer, TestApp, text};
 
 impl TestApp {
-    /// Adds numbers to the inventory, as lines of number, country, type, capabilities, upfront and
-    /// monthly cents.
+    /// Adds phone numbers to the inventory. Each line contains a number, its country, type, capabilities, upfront price
+    /// and monthly price, separated by commas. Prices are in cents.
     pub async fn stock(&self, lines: &str) {
         let file = format!("{}\n{lines}", inventory_import::COLUMNS.join(","));
         let rows = inventory_import::read_csv(file.as_bytes()).expect("a list of numbers");
@@ -19,7 +19,7 @@ impl TestApp {
         inventory_import::commit(&self.app, &operator, diff).await.expect("they are in stock");
     }
 
-    /// Buys a number; `input` is a `PurchasePhoneNumberInput`.
+    /// Buys a phone number; `input` is a `PurchasePhoneNumberInput`.
     pub async fn purchase(&self, key: &str, input: Value) -> Answer {
         self.ask_with(
             key,
@@ -31,7 +31,7 @@ impl TestApp {
         .await
     }
 
-    /// Buys a number for one cent a month and returns its id.
+    /// Buys a phone number for one cent a month and returns its id.
     pub async fn phone_number(&self, key: &str, number: &str) -> String {
         self.stock(&format!("{number},US,LOCAL,SMS,0,1\n")).await;
         let answer = self.purchase(key, json!({ "number": number })).await;
@@ -39,7 +39,7 @@ impl TestApp {
         text(&answer.data()["purchasePhoneNumber"]["phoneNumber"]["id"])
     }
 
-    /// Renews every number that is due, as the worker does.
+    /// Renews every phone number whose renewal is due, as the worker does.
     pub async fn renew(&self) {
         let mut position = None;
         loop {

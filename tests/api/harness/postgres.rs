@@ -1,5 +1,5 @@
-//! A temporary PostgreSQL server for the whole run, or the one of `TEST_DATABASE_URL`. Each test
-//! has its own database, copied from a migrated one.
+//! Starts a temporary PostgreSQL server for the whole run, or uses the server in `TEST_DATABASE_URL`. Each test has its
+//! own copy of a migrated database.
 
 use std::{
     process::{Child, Command, Stdio},
@@ -19,18 +19,19 @@ use programs::{free_port, is_root, postgres_programs, unprivileged_user};
 #[path = "../../support/programs.rs"]
 mod programs;
 
-/// The PostgreSQL server that the tests start requires passwords from members of this role only.
+/// The role whose members need a password. The PostgreSQL server that the tests start requires passwords only from
+/// members of this role.
 pub const PASSWORD_ROLE: &str = "asked_for_passwords";
 
-/// The URL of the server without a database name.
+/// The URL of the server, without a database name.
 static SERVER: OnceCell<String> = OnceCell::const_new();
-/// PostgreSQL copies a database only if no other connection uses it.
+/// Locked while a database is copied. PostgreSQL copies a database only if no other connection uses the original.
 static COPYING: Mutex<()> = Mutex::const_new(());
-/// The shell that runs the server. It stops the server when its input ends, which is when this process ends.
+/// The shell that runs the server. The shell's input ends when this process ends, and the shell then stops the server.
 static SHELL: OnceLock<Child> = OnceLock::new();
 static COPIES: AtomicUsize = AtomicUsize::new(0);
 
-/// The URL of a migrated, empty database.
+/// Creates a migrated, empty database and returns its URL.
 pub async fn new_database() -> String {
     let server = SERVER.get_or_init(start).await;
     let _alone = COPYING.lock().await;
@@ -41,7 +42,8 @@ pub async fn new_database() -> String {
     url(server, &name)
 }
 
-/// The prefix of this run's databases, so that several runs can use one server.
+/// Returns the prefix for the names of this run's databases. Each run has another prefix, so several runs can use one
+/// server.
 fn prefix() -> String {
     format!("tollgate_test_{}", std::process::id())
 }
@@ -88,7 +90,7 @@ async fn run(admin: &DatabaseConnection, sql: &str) {
     admin.execute_unprepared(sql).await.expect("the statement runs");
 }
 
-/// The server's URL with another database name.
+/// Returns the server's URL with another database name.
 fn url(server: &str, database: &str) -> String {
     let (address, query) = server.split_once('?').unwrap_or((server, ""));
     let authority = address.find("://").map_or(0, |at| at + 3);
@@ -112,7 +114,7 @@ fn start_own() -> String {
         initdb = programs.join("initdb").display(),
         postgres = programs.join("postgres").display(),
     );
-    // The shell's input ends with this process, however it ends, and then stops the server.
+    // The shell's input ends when this process ends, even after a crash. The shell then stops the server.
     let mut shell = if is_root() {
         let mut command = Command::new("runuser");
         command.args(["-u", unprivileged_user(), "--", "sh", "-c", &script]);

@@ -1,4 +1,4 @@
-//! The program as a process.
+//! Runs the program as a process.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -17,8 +17,8 @@ impl Drop for Running {
     }
 }
 
-/// Starts the demo with a command that ends in `demo --json`. Returns what it printed after it
-/// began to listen.
+/// Starts the demo with a command that ends in `demo --json`. Returns the process and the JSON that the demo printed
+/// when it began to listen.
 pub fn demo(command: &mut Command) -> (Running, Value) {
     let command = command.env_remove("DATABASE_URL").stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().expect("the program starts");

@@ -21,20 +21,20 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The data of a response without errors.
+    /// Returns the data of a response. Panics if the response has top-level errors.
     #[track_caller]
     pub fn data(&self) -> &Value {
         assert_eq!(self.body["errors"], Value::Null, "{}", self.body);
         &self.body["data"]
     }
 
-    /// The codes of the top-level errors.
+    /// Returns the codes of the top-level errors.
     pub fn codes(&self) -> Vec<&str> {
         let errors = self.body["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
         errors.iter().map(|error| error["extensions"]["code"].as_str().unwrap_or("")).collect()
     }
 
-    /// The codes in the payload of the only root field.
+    /// Returns the error codes in the payload of the only root field.
     #[track_caller]
     pub fn refusals(&self) -> Vec<&str> {
         let data = self.data().as_object().expect("an object of root fields");
@@ -44,7 +44,7 @@ impl Answer {
     }
 }
 
-/// `POST /graphql` with a key.
+/// Builds a `POST /graphql` request with a key.
 pub fn post(key: &str, body: impl Into<Body>) -> Request<Body> {
     Request::post("/graphql")
         .header(header::AUTHORIZATION, format!("Bearer {key}"))
@@ -54,7 +54,7 @@ pub fn post(key: &str, body: impl Into<Body>) -> Request<Body> {
         .expect("a request")
 }
 
-/// `GET /graphql?…` with a key.
+/// Builds a `GET /graphql?…` request with a key.
 pub fn get(key: &str, query: &str) -> Request<Body> {
     Request::get(format!("/graphql?{query}"))
         .header(header::AUTHORIZATION, format!("Bearer {key}"))
@@ -63,7 +63,7 @@ pub fn get(key: &str, query: &str) -> Request<Body> {
         .expect("a request")
 }
 
-/// `POST /sandbox/inbound` with a key.
+/// Builds a `POST /sandbox/inbound` request with a key.
 pub fn inbound(key: &str, body: impl Into<Body>) -> Request<Body> {
     Request::post("/sandbox/inbound")
         .header(header::AUTHORIZATION, format!("Bearer {key}"))
@@ -77,8 +77,8 @@ pub fn encoded(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
-/// A query with fragments that double this many times. `root` is the text of its operation, which may spread the first
-/// fragment.
+/// Builds a query whose number of fields doubles `levels` times, because each fragment spreads the next one twice.
+/// `root` is the text of the query's operation. The operation may spread the first fragment.
 pub fn doubling(levels: usize, root: &str) -> String {
     let fragments: String = (0..levels)
         .map(|level| format!("fragment F{level} on Account {{ ...F{0} ...F{0} }} ", level + 1))
@@ -86,12 +86,12 @@ pub fn doubling(levels: usize, root: &str) -> String {
     format!("{root} {fragments} fragment F{levels} on Account {{ name }}")
 }
 
-/// The hash that names a persisted query.
+/// Returns the hash that identifies a persisted query.
 pub fn sha256_hex(query: &str) -> String {
     Sha256::digest(query).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The content of a JSON string.
+/// Returns the content of a JSON string. Panics if the value is not a string.
 #[track_caller]
 pub fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("{value} is not a string")).to_owned()
@@ -111,7 +111,7 @@ impl TestApp {
         Answer { status: head.status, headers: head.headers, body }
     }
 
-    /// Sends this body with a key, and returns the exact text of the response.
+    /// Sends this body with a key and returns the exact text of the response.
     pub async fn raw(&self, key: &str, body: String) -> String {
         let response =
             self.router.clone().oneshot(post(key, body)).await.expect("the router answers");
@@ -130,7 +130,7 @@ impl TestApp {
         self.request(post(key, body)).await
     }
 
-    /// The text of `/metrics`.
+    /// Returns the text of `/metrics`.
     pub async fn metrics(&self) -> String {
         let request = Request::get("/metrics").body(Body::empty()).expect("a request");
         let router = metrics::router(self.app.clone());

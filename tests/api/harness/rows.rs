@@ -21,7 +21,8 @@ impl TestApp {
         self.forget();
     }
 
-    /// Makes each update of this column of the messages fail as soon as this many messages meet the condition.
+    /// Plants a fault: updates of this column of the `message` table fail while at least this many messages meet the
+    /// condition.
     pub async fn plant_failure_after(&self, column: &str, count: usize, condition: &str) {
         let is_after = format!("(SELECT COUNT(*) FROM message WHERE {condition}) >= {count}");
         let trigger = match self.app.db.backend() {
@@ -39,7 +40,7 @@ impl TestApp {
         self.execute(&trigger).await;
     }
 
-    /// Removes the fault of [`Self::plant_failure_after`].
+    /// Removes the fault that [`Self::plant_failure_after`] planted.
     pub async fn remove_failure(&self) {
         let of = match self.app.db.backend() {
             DbBackend::Postgres => " ON message",
@@ -48,7 +49,7 @@ impl TestApp {
         self.execute(&format!("DROP TRIGGER planted{of}")).await;
     }
 
-    /// An id in the SQL of this database.
+    /// Formats an id as an SQL literal for this database.
     pub fn id(&self, id: &str) -> String {
         match self.app.db.backend() {
             DbBackend::Postgres => format!("'{id}'"),
@@ -56,7 +57,7 @@ impl TestApp {
         }
     }
 
-    /// Updates the accounts' counts of TEST messages that were inserted by SQL.
+    /// Updates the accounts' counts of TEST messages, after a test has inserted messages with SQL.
     pub async fn count_test_messages(&self) {
         let of = "FROM message m WHERE m.account_id = account.id AND m.environment = 'TEST'";
         self.execute(&format!(
@@ -73,10 +74,10 @@ impl TestApp {
         self.app.keys.forget_all();
     }
 
-    /// The first column of the first row, a number.
+    /// Runs a query and returns the first column of the first row. The value must be a number.
     pub async fn number(&self, sql: &str) -> i64 {
         let statement = Statement::from_string(self.app.db.backend(), sql);
-        // On SQLite, the only connection that writes may be in use.
+        // On SQLite, the only write connection may be in use, so a read connection runs the query.
         let row = match self.app.db.backend() {
             DbBackend::Postgres => self.owner.query_one_raw(statement).await,
             _ => self.app.db.read.query_one_raw(statement).await,
@@ -84,13 +85,13 @@ impl TestApp {
         row.expect("the query runs").expect("a row").try_get_by_index(0).expect("a number")
     }
 
-    /// The number of SQL statements run so far.
+    /// Returns the number of SQL statements that were run so far.
     pub fn statements(&self) -> usize {
         self.app.db.read.statements() + self.write_statements.load(Ordering::Relaxed)
     }
 
-    /// Every row of every table as text, to assert that a refusal changes nothing. The last uses of keys are excluded,
-    /// and so is the audit log, in which refusals are entered.
+    /// Returns every row of every table as text. Tests use the result to assert that a refused call changes nothing.
+    /// The last-use times of keys are excluded. The audit log is excluded too, because refusals are entered in it.
     pub async fn everything(&self) -> BTreeMap<&'static str, Vec<String>> {
         let mut tables = BTreeMap::new();
         for table in [

@@ -1,4 +1,4 @@
-//! The setup and teardown of each test: starts its apps and checks each of them after the test, so that no test can
+//! The setup and teardown of each test. Every app of a test is started here and checked after the test, so no test can
 //! omit the check of balances and totals. Only [`run_test`] creates an [`Apps`], and only an [`Apps`] starts a
 //! [`TestApp`].
 
@@ -44,7 +44,7 @@ impl Apps {
     }
 }
 
-/// Runs a test, then [closes](TestApp::close) each app that it started.
+/// Runs a test, then [closes](TestApp::close) each app that the test started.
 pub async fn run_test(database: Database, test: impl AsyncFnOnce(&Apps)) {
     let apps = Apps { database, started: Arc::default() };
     test(&apps).await;
@@ -54,7 +54,7 @@ pub async fn run_test(database: Database, test: impl AsyncFnOnce(&Apps)) {
     }
 }
 
-/// The test plants a drift and does nothing else.
+/// This test does nothing except make a balance wrong.
 #[db_test]
 #[should_panic(expected = "balances or totals contradict the ledger")]
 async fn a_test_fails_if_a_balance_contradicts_the_ledger(t: &TestApp) {
@@ -62,7 +62,7 @@ async fn a_test_fails_if_a_balance_contradicts_the_ledger(t: &TestApp) {
     t.execute("UPDATE team SET balance_micros = balance_micros + 1").await;
 }
 
-/// The test also fails if only its second app has a drift.
+/// Only a balance in the second app's database is wrong.
 #[db_test]
 #[should_panic(expected = "balances or totals contradict the ledger")]
 async fn each_app_of_a_test_is_checked(apps: &Apps) {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Answer, TestApp, text};
 
-/// The fields of a sender.
+/// The selection of a sender's fields.
 pub const SENDER: &str = "{ id name isDefault channels email emailName whatsapp telegram \
                           createdAt updatedAt }";
 

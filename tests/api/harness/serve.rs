@@ -8,7 +8,7 @@ use tollgate::http;
 
 use super::TestApp;
 
-/// A server on a port. It stops when it is dropped.
+/// A server on a port. The server stops when this value is dropped.
 pub struct Served {
     pub address: SocketAddr,
     pub stop: CancellationToken,
@@ -22,12 +22,12 @@ impl Drop for Served {
 }
 
 impl TestApp {
-    /// Serves on a free port.
+    /// Starts a server on a free port.
     pub async fn serve(&self) -> Served {
         self.serve_with(http::Settings::default()).await
     }
 
-    /// Serves with other settings.
+    /// Starts a server on a free port with these settings.
     pub async fn serve_with(&self, settings: http::Settings) -> Served {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("its address");

@@ -1,4 +1,4 @@
-//! A client of `graphql-transport-ws`.
+//! A client for the protocol `graphql-transport-ws`.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -21,21 +21,22 @@ const SOON: Duration = Duration::from_secs(20);
 
 pub struct Socket(WebSocketStream<TcpStream>);
 
-/// What the client received.
+/// The result of reading from a socket.
 #[derive(Debug, PartialEq)]
 pub enum Received {
     Message(Value),
-    /// The socket was closed with this code.
+    /// The socket was closed with this code; 1005 if the close frame has no code, 1006 if there was no close frame.
     Closed(u16),
 }
 
 impl Socket {
-    /// Opens a socket with these headers in its upgrade.
+    /// Opens a socket with these headers in the upgrade request. If the upgrade is refused, returns the HTTP status as
+    /// the error.
     pub async fn open(address: SocketAddr, headers: &[(&'static str, &str)]) -> Result<Self, u16> {
         Self::open_from(Ipv4Addr::LOCALHOST.into(), address, headers).await
     }
 
-    /// Opens a socket from this local address.
+    /// Opens a socket from this local address, like [`Self::open`].
     pub async fn open_from(
         local: IpAddr,
         address: SocketAddr,
@@ -48,7 +49,7 @@ impl Socket {
         }
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.bind((local, 0).into()).expect("an address of this machine");
-        // Messages are sent immediately, not when the previous one is acknowledged.
+        // Each message is sent immediately, even if the previous message is not acknowledged yet.
         socket.set_nodelay(true).expect("a socket's option");
         let stream = socket.connect(address).await.expect("the server listens");
         match client_async(request, stream).await {
@@ -58,13 +59,13 @@ impl Socket {
         }
     }
 
-    /// Opens a socket and sends nothing, so that it stays unauthenticated.
+    /// Opens a socket and sends nothing. The socket stays unauthenticated.
     pub async fn silent(address: SocketAddr) -> Self {
         let protocol = [("sec-websocket-protocol", "graphql-transport-ws")];
         Self::open(address, &protocol).await.expect("the server accepts the socket")
     }
 
-    /// Opens a socket with a key.
+    /// Opens a socket and authenticates it with a key.
     pub async fn with_key(address: SocketAddr, key: &str) -> Self {
         let mut socket = Self::silent(address).await;
         let payload = json!({ "authorization": format!("Bearer {key}") });
@@ -78,7 +79,7 @@ impl Socket {
     }
 
     pub async fn send_text(&mut self, text: String) {
-        // If the socket is closed, the next read reports it.
+        // The next read reports a closed socket.
         let _ = self.0.send(Message::Text(text.into())).await;
     }
 
@@ -86,7 +87,7 @@ impl Socket {
         self.send(json!({ "id": id, "type": "subscribe", "payload": { "query": query } })).await;
     }
 
-    /// The next message, or the end of the socket.
+    /// Waits for the next message or for the end of the socket.
     pub async fn next(&mut self) -> Received {
         loop {
             let received = timeout(SOON, self.0.next()).await.expect("a message arrives");
@@ -103,7 +104,7 @@ impl Socket {
         }
     }
 
-    /// The data of the next event of this operation.
+    /// Waits for the next event of this operation and returns its data. Panics if something else arrives first.
     #[track_caller]
     pub fn event(&mut self, id: &str) -> impl Future<Output = Value> {
         let expected = json!([id, "next"]);
@@ -119,7 +120,7 @@ impl Socket {
         }
     }
 
-    /// Sends a ping and returns what was received before its pong.
+    /// Sends a ping and returns the messages that arrive before the pong.
     pub async fn before_pong(&mut self) -> Vec<Received> {
         self.send(json!({ "type": "ping" })).await;
         let mut before = Vec::new();

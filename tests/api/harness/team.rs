@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Answer, TestApp, text};
 
-/// A team made by [`TestApp::team`].
+/// A team that was created by [`TestApp::team`].
 #[derive(Clone)]
 pub struct TestTeam {
     pub id: String,
@@ -14,17 +14,17 @@ pub struct TestTeam {
     pub key: String,
 }
 
-/// A sub-account made by [`TestApp::sub_account`].
+/// A sub-account that was created by [`TestApp::sub_account`].
 #[derive(Clone)]
 pub struct TestSubAccount {
     pub id: String,
-    /// Its LIVE key.
+    /// The sub-account's LIVE key.
     pub key: String,
     pub key_id: String,
 }
 
 impl TestApp {
-    /// Takes the team's lock, as a change of its settings does.
+    /// Takes the team's lock, as a change to the team's settings does.
     pub async fn lock_team(&self, team: &TestTeam) -> DatabaseTransaction {
         let txn = self.app.db.begin_write().await.expect("a transaction begins");
         let id = team.id.parse().expect("an id");
@@ -96,7 +96,7 @@ impl TestApp {
         .await
     }
 
-    /// Creates a key of an account of the team.
+    /// Creates a key for an account of the team.
     pub async fn api_key(&self, team: &TestTeam, account_id: &str, environment: &str) -> String {
         let answer = self
             .ask_with(
@@ -110,7 +110,8 @@ impl TestApp {
         text(&answer.data()["createApiKey"]["plainKey"])
     }
 
-    /// The LIVE keys of a new main account and of its sub-account.
+    /// Creates a team with a sub-account. Returns the team and the LIVE keys of its main account and of the
+    /// sub-account.
     pub async fn main_and_sub_keys(&self) -> (TestTeam, [String; 2]) {
         let team = self.team(1000).await;
         let sub = self.sub_account(&team, json!({})).await;
@@ -118,7 +119,7 @@ impl TestApp {
         (team, keys)
     }
 
-    /// The id of a key.
+    /// Returns the id of a key.
     pub async fn key_id(&self, key: &str) -> String {
         let viewer = self.ask(key, "{ viewer { apiKey { id } } }").await;
         text(&viewer.data()["viewer"]["apiKey"]["id"])
@@ -150,7 +151,7 @@ impl TestApp {
         assert_eq!(answer.refusals(), [""; 0]);
     }
 
-    /// The balance that a team's main account sees.
+    /// Returns the balance that the team's main account sees.
     pub async fn balance(&self, team: &TestTeam) -> Value {
         let answer = self.ask(&team.key, "{ balance { balance } }").await;
         answer.data()["balance"]["balance"].clone()

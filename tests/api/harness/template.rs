@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{TestApp, text};
 
 impl TestApp {
-    /// Creates a template with these bodies and variables and returns its id.
+    /// Creates a template with these bodies and variables. Returns the template's id.
     pub async fn template(&self, key: &str, bodies: Value, variables: Value) -> String {
         let query = "mutation($input: CreateTemplateInput!) { createTemplate(input: $input) \
                      { template { id } errors { code message } } }";

@@ -1,4 +1,4 @@
-//! Connections of clients that do not speak HTTP, that send too much, or of which there are too many.
+//! Connections of clients that do not speak HTTP, send too much, or open too many connections.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -14,7 +14,7 @@ use tollgate::http;
 
 use crate::harness::{self, Running, TestApp, text};
 
-/// All bytes that the server sends until it closes the connection.
+/// Sends a request and returns all bytes that the server sends until it closes the connection.
 async fn said_to(address: SocketAddr, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.expect("the server listens");
     let mut answer = Vec::new();
@@ -24,7 +24,7 @@ async fn said_to(address: SocketAddr, request: &[u8]) -> String {
     String::from_utf8(answer).expect("text")
 }
 
-/// The refusal comes from hyper, and has a status but no body.
+/// hyper refuses the request with a status and without a body.
 #[db_test]
 async fn a_request_that_is_not_http_is_refused_and_the_connection_closed(t: &TestApp) {
     let server = t.serve().await;
@@ -32,7 +32,7 @@ async fn a_request_that_is_not_http_is_refused_and_the_connection_closed(t: &Tes
     let many: String = (0..101).map(|at| format!("x-{at}: x\r\n")).collect();
     let twice =
         "POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n12";
-    // The size of the head: a request line, a header name with its colon, and three line ends.
+    // A valid request whose head has this size.
     let whole = |bytes: usize| {
         let frame = "GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx: \r\n\r\n".len();
         let filler = "x".repeat(bytes - frame);
@@ -68,7 +68,7 @@ async fn a_request_that_is_not_http_is_refused_and_the_connection_closed(t: &Tes
     }
 }
 
-/// The error does not say that the body is too large.
+/// The error for an incomplete body does not say that the body is too large.
 #[db_test]
 async fn a_body_that_ends_before_its_length_is_refused(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
@@ -90,7 +90,7 @@ async fn a_body_that_ends_before_its_length_is_refused(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// The test covers each status and several sizes.
+/// The test covers each status of a refusal and several sizes of the body.
 #[db_test]
 async fn a_client_that_sends_a_large_body_first_still_receives_the_refusal(t: &TestApp) {
     let settings = http::Settings { has_sandbox: true, ..http::Settings::default() };
@@ -134,7 +134,7 @@ async fn a_client_that_sends_a_large_body_first_still_receives_the_refusal(t: &T
     assert_eq!(t.everything().await, before);
 }
 
-/// The status of the response to a request whose whole body is sent before anything is read.
+/// Sends a request with its whole body before reading anything. Returns the status of the response.
 async fn answered(address: SocketAddr, line: &str, headers: &str, size: usize) -> u16 {
     let (length, chunk) = if headers.contains("chunked") {
         (String::new(), format!("{size:x}\r\n"))
@@ -151,7 +151,7 @@ async fn answered(address: SocketAddr, line: &str, headers: &str, size: usize) -
     status.expect("a response").parse().expect("a status")
 }
 
-/// Bytes that the client still sends are read and discarded.
+/// Bytes that the client sends after the refusal are read and discarded.
 #[db_test]
 async fn a_body_that_stops_is_refused_within_seconds_and_the_connection_closed(t: &TestApp) {
     let settings = http::Settings { has_sandbox: true, ..http::Settings::default() };
@@ -179,7 +179,7 @@ async fn a_body_that_stops_is_refused_within_seconds_and_the_connection_closed(t
     assert_eq!(t.everything().await, before);
 }
 
-/// Connections for metrics have the same limits as other connections.
+/// The metrics server has its own connections, but their limits are those of other connections.
 #[db_test]
 async fn metrics_are_served_on_a_few_connections_of_their_own(t: &TestApp) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -194,7 +194,7 @@ async fn metrics_are_served_on_a_few_connections_of_their_own(t: &TestApp) {
     while held.len() < 32 {
         let mut stream = TcpStream::connect(address).await.expect("the server listens");
         let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await;
-        // If the request is refused, an earlier connection has not ended yet.
+        // If the server closes this connection, an earlier connection has not ended yet.
         if stream.read(&mut [0; 1_024]).await.is_ok_and(|count| count > 0) {
             held.push(stream);
         }
@@ -207,7 +207,7 @@ async fn metrics_are_served_on_a_few_connections_of_their_own(t: &TestApp) {
     served.abort();
 }
 
-/// The demo with a limit of open files, like the shell's `ulimit`.
+/// Starts the demo with a limit on open files. `limit` contains the arguments of the shell's `ulimit`.
 fn demo(limit: &str) -> (Running, SocketAddr) {
     let program = env!("CARGO_BIN_EXE_tollgate");
     let script = format!("ulimit {limit} && exec {program} demo --json --listen 127.0.0.1:0");
@@ -230,7 +230,7 @@ async fn the_limit_of_open_files_is_raised_to_what_the_system_allows() {
     assert_ne!(words[3], "100", "{files}");
 }
 
-/// Three quarters of the open files are for connections. The server accepts new connections after earlier ones have
+/// Three quarters of the open files may be connections. The server accepts new connections after earlier ones have
 /// ended.
 #[tokio::test]
 async fn one_address_uses_at_most_half_of_the_connections() {

@@ -1,4 +1,4 @@
-//! GraphiQL: its page, its files, and the message that is shown if the build does not contain it.
+//! GraphiQL: its page, its files, and the message that is shown if the build does not contain GraphiQL.
 
 use axum::{
     body::Body,
@@ -20,7 +20,7 @@ fn has(headers: &HeaderMap, expected: &[(header::HeaderName, &str)]) {
     }
 }
 
-/// The text that the harness makes of a response that is not JSON.
+/// Returns the text into which the harness converts a response that is not JSON.
 fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

@@ -1,4 +1,4 @@
-//! Headers: cross-origin requests, request ids, metrics.
+//! The headers of cross-origin requests, request ids, and the metrics of requests and messages.
 
 use axum::{
     body::Body,
@@ -17,7 +17,7 @@ fn has<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).map(|value| value.to_str().expect("text"))
 }
 
-/// Pages from listed origins can read the headers for rate limits and request ids. By default no origin is listed.
+/// Pages from listed origins can read the headers for rate limits and request ids. No origin is listed by default.
 #[db_test]
 async fn only_listed_origins_may_send_cross_origin_requests(apps: &Apps) {
     let origins = vec![PAGE.parse().expect("a header's value")];
@@ -62,7 +62,7 @@ async fn only_listed_origins_may_send_cross_origin_requests(apps: &Apps) {
     assert_eq!(has(&answer.headers, "access-control-allow-origin"), None);
 }
 
-/// A request with any other id gets a new one.
+/// If the client's request id is long or has other characters, the request gets a new id.
 #[db_test]
 async fn the_request_id_of_the_client_is_returned_if_it_is_short_and_plain(t: &TestApp) {
     let team = t.team(0).await;
@@ -100,7 +100,7 @@ async fn refused_requests_have_a_request_id_too(apps: &Apps) {
         assert!(has(&answer.headers, "x-request-id").is_some(), "{}", answer.status);
     }
 
-    // A request whose body is not sent.
+    // The body of this request is never sent.
     let body = Body::from_stream(stream::pending::<Result<&[u8], axum::Error>>());
     let mut request = post(&team.key, body);
     request.headers_mut().insert("x-request-id", "order-17".parse().expect("text"));

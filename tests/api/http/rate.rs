@@ -1,4 +1,5 @@
-//! Rate limits of keys and accounts by the cost of requests, and of addresses by the number of invalid keys.
+//! Rate limits. Keys and accounts are limited by the cost of their requests, and addresses by the number of invalid
+//! keys.
 
 use std::net::SocketAddr;
 
@@ -24,10 +25,10 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).map(|value| value.to_str().expect("text"))
 }
 
-/// A query of complexity 1 + 60 (1 + 1 + 80): a bucket of 5,000 allows one such query, not two.
+/// A query with complexity 1 + 60 (1 + 1 + 80) = 4,921. A bucket of 5,000 allows one such query, but not two.
 const COSTLY: &str = "{ subAccounts(first: 60) { nodes { apiKeys(first: 80) { totalCount } } } }";
 
-/// The cost that is left in the key's bucket, according to the header.
+/// Returns the cost that is left in the key's bucket, according to the response header.
 fn left(answer: &Answer) -> u32 {
     let limit = header(&answer.headers, "ratelimit").expect("a header");
     let (_, rest) = limit.split_once("\"key\";r=").expect("a key's limit");
@@ -61,7 +62,7 @@ async fn a_key_over_its_rate_limit_is_refused_until_its_bucket_refills(apps: &Ap
     assert_eq!(other_key.codes(), [""; 0], "another key has its own bucket");
 }
 
-/// The bytes of a refused request are charged over HTTP, over sockets and at the inbound hook.
+/// The test covers HTTP requests, socket messages and the inbound hook.
 #[db_test]
 async fn a_refused_request_still_pays_for_its_bytes(apps: &Apps) {
     let mut setup = limited(1, 0);
@@ -80,7 +81,7 @@ async fn a_refused_request_still_pays_for_its_bytes(apps: &Apps) {
     };
     let padded = |bytes: usize| " ".repeat(bytes);
 
-    // A body of 4 KiB costs 1, and one of 256 KiB 2,016 more.
+    // A body of 4 KiB costs 1. A body of 256 KiB costs 2,016 more.
     let answer = t.request(post(&keys[0], padded(4 * 1024))).await;
     assert_eq!(answer.codes(), ["BAD_USER_INPUT"]);
     assert_left(&answer, 4_999);
@@ -91,7 +92,7 @@ async fn a_refused_request_still_pays_for_its_bytes(apps: &Apps) {
     }
     let answer = t.request(post(&keys[0], padded(256 * 1024))).await;
     assert_eq!((answer.status.as_u16(), answer.codes()), (429, vec!["RATE_LIMITED"]));
-    // A body that is refused before it is received costs the least.
+    // A body that is refused before it is received costs only the minimum.
     let answer = t.request(post(&keys[1], padded(256 * 1024 + 1))).await;
     assert_eq!(answer.codes(), ["PAYLOAD_TOO_LARGE"]);
     assert_left(&answer, 4_999);
@@ -115,7 +116,7 @@ async fn a_refused_request_still_pays_for_its_bytes(apps: &Apps) {
     let server = t.serve_with(settings).await;
     let mut socket = Socket::with_key(server.address, &keys[4]).await;
     for _ in 0..2 {
-        // The operation is not valid and is refused; the socket stays open.
+        // The operation is not valid and is refused. The socket stays open.
         socket.subscribe("a", &padded(250 * 1024)).await;
         let Received::Message(refused) = socket.next().await else {
             panic!("an error was expected")
@@ -135,9 +136,10 @@ async fn a_refused_request_still_pays_for_its_bytes(apps: &Apps) {
         refusals += 1;
     };
     assert_eq!(code, "RATE_LIMITED");
-    // The socket cost 1, and each of the large messages 1,970.
+    // Opening the socket cost 1, and each of the large messages cost 1,970.
     assert!((1_059..1_120).contains(&refusals), "{refusals}");
-    // The id of the operation is not known before the message is parsed.
+    // The server must refuse the message before parsing it. Without the operation's id it cannot send an error, so it
+    // closes the socket.
     socket.subscribe("a", &padded(250 * 1024)).await;
     assert_eq!(socket.next().await, Received::Closed(1013));
     assert_eq!(t.everything().await, before);
@@ -175,7 +177,7 @@ fn from(peer: &str, mut request: Request<Body>) -> Request<Body> {
     request
 }
 
-/// Valid keys still work from that address, and other addresses are not affected.
+/// Valid keys still work from the limited address, and other addresses are not affected.
 #[db_test]
 async fn an_address_that_tries_many_wrong_keys_is_limited(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -195,7 +197,7 @@ async fn an_address_that_tries_many_wrong_keys_is_limited(t: &TestApp) {
         }
     }
     assert!(wrong >= http::FAILURES_MAX && limited > 0, "{wrong} wrong, {limited} limited");
-    // The bucket is empty: whatever it regains in the meantime is used up again.
+    // The bucket may have refilled a little. This loop empties it again.
     let before = t.statements();
     while ask("203.0.113.7", "tg_live_wrong").await.0 != 429 {}
     assert_eq!(t.statements(), before, "a malformed key is not looked up");
@@ -212,7 +214,7 @@ async fn an_address_that_tries_many_wrong_keys_is_limited(t: &TestApp) {
     assert_eq!(ask("203.0.113.8", "tg_live_wrong").await, (401, "UNAUTHENTICATED".to_owned()));
 }
 
-/// Many invalid keys are looked up with each statement.
+/// Each SQL statement looks up many invalid keys.
 #[db_test]
 async fn well_formed_wrong_keys_do_not_block_valid_keys(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -241,7 +243,7 @@ async fn well_formed_wrong_keys_do_not_block_valid_keys(t: &TestApp) {
     assert_eq!(rights, [200; 10]);
 }
 
-/// Behind an untrusted proxy, all clients share one address.
+/// The server sees every client behind an untrusted proxy under the proxy's address, so it logs a warning.
 #[db_test]
 async fn an_untrusted_proxy_is_logged_once(apps: &Apps) {
     let trusted_proxies = vec!["203.0.113.7/32".parse().expect("a network")];

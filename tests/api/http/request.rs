@@ -1,4 +1,4 @@
-//! How a request is read: methods, media types, sizes, bodies and persisted queries.
+//! Reading a request: methods, media types, sizes, bodies and persisted queries.
 
 use std::{
     sync::{
@@ -100,7 +100,8 @@ async fn requests_with_another_method_media_type_or_shape_are_refused(t: &TestAp
     }
 }
 
-/// Not even requests with other keys of the same team are delayed. The requests without a body are refused in the end.
+/// Requests with other keys of the same team are not delayed either. The requests whose bodies are never sent are
+/// refused in the end.
 #[db_test]
 async fn requests_whose_bodies_are_never_sent_delay_no_other_request(t: &Arc<TestApp>) {
     let (team, other) = (t.team(1_000).await, t.team(1_000).await);
@@ -131,7 +132,7 @@ async fn requests_whose_bodies_are_never_sent_delay_no_other_request(t: &Arc<Tes
     assert!(t.sends(&hot.key).await);
 }
 
-/// A body that is never sent. Adds to `waited_for` when the server starts to wait for the body.
+/// Returns a body that is never sent. When the server begins to wait for the body, 1 is added to `waited_for`.
 fn endless_body(waited_for: &Arc<AtomicUsize>) -> Body {
     let (waited_for, mut is_new) = (Arc::clone(waited_for), true);
     let never = stream::poll_fn(move |_| {
@@ -143,7 +144,7 @@ fn endless_body(waited_for: &Arc<AtomicUsize>) -> Body {
     Body::from_stream(never)
 }
 
-/// The error does not say that the body is too large.
+/// The error for an incomplete body does not say that the body is too large.
 #[db_test]
 async fn an_incomplete_body_is_refused_as_bad_input(t: &TestApp) {
     let team = t.team(0).await;
@@ -189,7 +190,8 @@ async fn get_requests_run_queries_but_no_mutations(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// Persisted queries follow the same rules as others: no mutation by GET, and no field that is hidden from the role.
+/// Persisted queries follow the same rules as other queries: a GET request cannot run a mutation, and a field that is
+/// hidden from the role cannot be selected.
 #[db_test]
 async fn a_persisted_query_is_sent_once_and_then_named_by_its_hash(t: &TestApp) {
     let team = t.team(1_000).await;

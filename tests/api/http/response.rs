@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::QUERY;
 use crate::harness::{TestApp, post};
 
-/// The error does not repeat the query.
+/// The error message does not contain the query.
 #[db_test]
 async fn a_syntax_error_is_reported_in_one_line_with_its_position(t: &TestApp) {
     let team = t.team(0).await;
@@ -48,7 +48,7 @@ async fn a_syntax_error_is_reported_in_one_line_with_its_position(t: &TestApp) {
     assert_eq!(*answer.data(), json!({ "team": { "name": "Acme" } }));
 }
 
-/// The client receives only a request id, which is also in the log.
+/// The client receives only the request id. The log entry contains the same id.
 #[db_test]
 async fn an_internal_error_is_logged_and_hidden_from_the_client(t: &TestApp) {
     let team = t.team(0).await;

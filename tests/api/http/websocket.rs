@@ -1,4 +1,4 @@
-//! Unauthenticated sockets, control frames, large messages, and the log of a socket.
+//! Limits and log entries of WebSocket connections: unauthenticated sockets, control frames and large messages.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -15,8 +15,8 @@ use crate::harness::{Log, Received, Socket, TestApp};
 
 const PROTOCOL: (&str, &str) = ("sec-websocket-protocol", "graphql-transport-ws");
 
-/// When an address opens one socket too many, its oldest unauthenticated socket is closed. Other addresses are not
-/// affected.
+/// When an address opens more unauthenticated sockets than allowed, the oldest of them is closed. Other addresses are
+/// not affected.
 #[db_test]
 async fn one_address_has_a_limited_number_of_unauthenticated_sockets(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
@@ -24,7 +24,7 @@ async fn one_address_has_a_limited_number_of_unauthenticated_sockets(t: &TestApp
     let mut silent: Vec<Socket> =
         join_all((1..UNAUTHENTICATED_OF_PEER_MAX).map(|_| Socket::silent(server.address))).await;
 
-    // A key in the header of the upgrade authenticates the socket.
+    // A key in the upgrade request's header authenticates the socket.
     let bearer = format!("Bearer {}", team.key);
     let known = [PROTOCOL, ("authorization", &*bearer)];
     let mut known = Socket::open(server.address, &known).await.expect("a socket");
@@ -40,7 +40,8 @@ async fn one_address_has_a_limited_number_of_unauthenticated_sockets(t: &TestApp
     known.send(json!({ "type": "connection_init", "payload": payload })).await;
     assert_eq!(known.next().await, Received::Message(json!({ "type": "connection_ack" })));
     assert_eq!(oldest.before_pong().await, []);
-    // This socket replaces the one that has just been authenticated, so no other is closed.
+    // The limit no longer includes the socket that has just been authenticated, so this new socket causes no other to
+    // be closed.
     let _last = Socket::silent(server.address).await;
     assert_eq!(oldest.before_pong().await, []);
     let mut next = Socket::silent(server.address).await;
@@ -72,7 +73,7 @@ async fn log_entries_of_a_socket_have_the_request_id_of_its_upgrade(t: &TestApp)
     t.execute("UPDATE account SET metadata = NULL").await;
 }
 
-/// Control messages of a client, which cost nothing.
+/// Returns one control message of each kind. Control messages cost nothing.
 fn controls() -> [Vec<u8>; 5] {
     let text = |message: serde_json::Value| frame(0x81, message.to_string().as_bytes());
     [
@@ -84,7 +85,7 @@ fn controls() -> [Vec<u8>; 5] {
     ]
 }
 
-/// Control messages that the client's operations need do not count.
+/// The limit does not include control messages that the client's operations need.
 #[db_test]
 async fn control_messages_of_a_client_are_rate_limited(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
@@ -95,7 +96,7 @@ async fn control_messages_of_a_client_are_rate_limited(t: &TestApp) {
             if is_known {
                 stream.write_all(&frame(0x81, init.as_bytes())).await.expect("it is read");
             }
-            // Far more control messages than the rate limit allows while they are read.
+            // Far more control messages than the limit allows in the time that the server needs to read them.
             let many = control.repeat(100 * CONTROLS_MAX.get() as usize);
             stream.write_all(&many).await.expect("it is read");
             assert_eq!(said(&mut stream).await.closed(), Some(1008), "{control:?}");
@@ -114,7 +115,7 @@ async fn control_messages_of_a_client_are_rate_limited(t: &TestApp) {
     assert_eq!(socket.before_pong().await, []);
 }
 
-/// Browsers send their cookies with the upgrade request.
+/// The limit is large because browsers send their cookies with the upgrade request.
 #[db_test]
 async fn the_headers_of_an_upgrade_may_be_large(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
@@ -126,7 +127,7 @@ async fn the_headers_of_an_upgrade_may_be_large(t: &TestApp) {
     assert_eq!(socket.next().await, Received::Message(json!({ "type": "connection_ack" })));
 }
 
-/// RFC 6455 requires a close frame as the reply to a close frame, and the codes for protocol errors.
+/// RFC 6455 requires that a close frame is answered with a close frame. It also defines the codes for protocol errors.
 #[db_test]
 async fn a_close_is_answered_with_a_close_and_a_protocol_error_with_its_code(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
@@ -157,14 +158,14 @@ async fn a_close_is_answered_with_a_close_and_a_protocol_error_with_its_code(t: 
     }
 }
 
-/// A message that never ends, in frames of 8,000 bytes, with a ping after each frame.
+/// Returns the beginning of a message that never ends, in frames of 8,000 bytes, with a ping after each frame.
 fn unfinished(frames: usize) -> Vec<u8> {
     let part = b"x".repeat(8_000);
     let frame_of = |at| [frame(u8::from(at == 0), &part), frame(0x89, b"x")].concat();
     (0..frames).flat_map(frame_of).collect()
 }
 
-/// Reads this many pongs to one-byte pings, or returns the bytes that came instead.
+/// Reads this many pongs with one byte each. If other bytes arrive, returns them as the error.
 async fn pongs(stream: &mut TcpStream, count: usize) -> Result<(), Vec<u8>> {
     for _ in 0..count {
         let mut pong = vec![0; 3];
@@ -176,12 +177,12 @@ async fn pongs(stream: &mut TcpStream, count: usize) -> Result<(), Vec<u8>> {
     Ok(())
 }
 
-/// The bytes count for the socket until it is authenticated, and for the team afterwards. Control frames in between
-/// change nothing.
+/// Until a socket is authenticated, the limit of the socket applies to these bytes, and afterwards the limit of the
+/// team. Control frames between the frames of the message change nothing.
 #[db_test]
 async fn the_bytes_of_an_unfinished_message_count(t: &TestApp) {
     let (team, other, server) = (t.team(1_000).await, t.team(1_000).await, t.serve().await);
-    // An unauthenticated socket may hold 32 KiB.
+    // An unauthenticated socket may use 32 KiB of memory for its messages.
     let mut stream = upgraded(server.address).await;
     stream.write_all(&unfinished(4)).await.expect("it is read");
     assert_eq!(pongs(&mut stream, 4).await, Ok(()));
@@ -199,7 +200,7 @@ async fn the_bytes_of_an_unfinished_message_count(t: &TestApp) {
         let _ = stream.write_all(&unfinished(31)).await;
         pongs(&mut stream, 31).await.map(|()| stream)
     };
-    // A team may hold 32 MiB.
+    // All sockets of a team may use 32 MiB of memory for their messages.
     let mut held = Vec::new();
     let refused = loop {
         match begun(&team.key).await {
@@ -213,15 +214,15 @@ async fn the_bytes_of_an_unfinished_message_count(t: &TestApp) {
     drop(held);
 }
 
-/// The bytes of a handled message no longer count, even if its socket stays open.
+/// The memory for a message is released when the message has been handled, even if its socket stays open.
 #[db_test]
 async fn a_large_message_counts_only_until_it_is_handled(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let mut held = Vec::new();
-    // 32 MiB are 128 of these messages.
+    // The team's limit of 32 MiB is enough for 128 of these messages at the same time.
     for at in 0..140 {
         let mut socket = Socket::with_key(server.address, &team.key).await;
-        // One frame with an operation that is not valid.
+        // This operation is one frame and is not valid.
         socket.subscribe("a", &" ".repeat(255 * 1024)).await;
         let Received::Message(refused) = socket.next().await else {
             panic!("socket {at} is closed")
@@ -232,7 +233,7 @@ async fn a_large_message_counts_only_until_it_is_handled(t: &TestApp) {
     }
 }
 
-/// A client's frame with a zero mask. `first` contains the final bit and the opcode.
+/// Builds a client's frame with a zero mask. `first` contains the final bit and the opcode.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];
     match payload.len() {
@@ -251,7 +252,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A connection that was upgraded to a socket.
+/// Opens a connection and upgrades it to a WebSocket.
 async fn upgraded(address: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.expect("the server listens");
     let head = "GET /graphql HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
@@ -266,7 +267,7 @@ async fn upgraded(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// The bytes that a server sent on a socket until its end.
+/// The frames that a server sent on a socket before the socket ended.
 #[derive(Debug)]
 struct Said {
     frames: Vec<(u8, Vec<u8>)>,
@@ -275,7 +276,8 @@ struct Said {
 }
 
 impl Said {
-    /// The code of the close frame, which is the last frame; 1005 if it has no code.
+    /// Returns the code of the close frame. Returns 1005 if the close frame has no code, and nothing if the last frame
+    /// is not a close frame.
     fn closed(&self) -> Option<u16> {
         let (first, payload) = self.frames.last()?;
         (*first == 0x88).then(|| match payload[..] {

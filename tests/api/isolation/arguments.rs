@@ -1,6 +1,6 @@
-//! Every argument of the schema that names something (an id, an externalId or a cursor), with a call that uses
-//! it. The calls of mutations are those of the audit log's table. Any other argument without a row here fails
-//! `every_argument_that_names_something_has_a_row`.
+//! Every argument of the schema that identifies an object (by an id, an externalId or a cursor), with a call that uses
+//! the argument. For mutations, the calls are taken from the table of the audit log's tests. If any other argument has
+//! no row in this file, `every_argument_that_names_something_has_a_row` fails.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,10 +19,9 @@ use async_graphql_value::Value;
 
 use crate::audit_log::calls::{Call, Stage, calls};
 
-/// Arguments that name what an account owns, each with a call. `$id` is the value of the argument,
-/// `OWN_…` an id of the caller's own.
+/// Arguments that identify objects of an account, each with a call. In a call, `$id` is the value of the argument, and
+/// `OWN_…` is replaced by the id of an object that belongs to the caller.
 const NAMING: &[(&str, &str)] = &[
-    // What an account owns.
     ("Query.message(id)", "message(id: $id) { id to text }"),
     ("Query.contact(id)", "contact(id: $id) { id displayName addresses { address } }"),
     ("Query.template(id)", "template(id: $id) { id name bodies { text } }"),
@@ -71,7 +70,7 @@ const NAMING: &[(&str, &str)] = &[
     ("Mutation.cancelMessage(id)", "cancelMessage(id: $id) { message { id } ERRORS }"),
 ];
 
-/// Like [`NAMING`], for arguments that name what a team's main account manages or an operator sees.
+/// Like [`NAMING`], for arguments that identify objects that a team's main account manages or an operator sees.
 const MANAGING: &[(&str, &str)] = &[
     ("Query.subAccount(by.id)", "subAccount(by: { id: $id }) { id name }"),
     ("Query.subAccount(by.externalId)", "subAccount(by: { externalId: $id }) { id name }"),
@@ -103,7 +102,7 @@ const MANAGING: &[(&str, &str)] = &[
     ("Query.teamById(id)", "teamById(id: $id) { id name }"),
 ];
 
-/// Lists, by the fields that accept cursors.
+/// The fields of lists that accept cursors, each with a call.
 pub const LISTS: &[(&str, &str)] = &[
     ("Query.messages", "messages(PAGE) { LIST }"),
     ("Query.contacts", "contacts(PAGE) { LIST }"),
@@ -121,10 +120,11 @@ pub const LISTS: &[(&str, &str)] = &[
     ("Query.teams", "teams(PAGE) { LIST }"),
 ];
 
-/// Arguments that are tested over a socket, in `subscriptions/audience.rs`.
+/// Arguments that `subscriptions/audience.rs` tests over a socket.
 pub const SUBSCRIBING: &[&str] = &["Subscription.messageUpdated(id)"];
 
-/// Paths of arguments with their calls: what an account owns, or what is managed.
+/// Returns the paths of arguments, each with a call: arguments for managed objects if `is_managing`, and otherwise
+/// arguments for an account's own objects.
 pub fn rows(is_managing: bool) -> Vec<(String, String)> {
     let written = if is_managing { MANAGING } else { NAMING };
     let mut rows: Vec<_> =
@@ -141,7 +141,8 @@ pub fn rows(is_managing: bool) -> Vec<(String, String)> {
     rows
 }
 
-/// A successful call with `$id` in place of one of its arguments. It selects all ids and errors of the payload.
+/// Writes a mutation's successful call, with `$id` in place of the argument at this path. The call selects all ids and
+/// errors of the payload.
 fn naming(call: &Call<'_>, path: &[&str], types: &[TypeDefinition]) -> String {
     let document = parse_query(format!("mutation {{ {}{} }}", call.mutation, call.accepted));
     let operations = document.expect("a call").operations;
@@ -161,7 +162,7 @@ fn naming(call: &Call<'_>, path: &[&str], types: &[TypeDefinition]) -> String {
     format!("{}({}) {{ {selection} }}", call.mutation, arguments.join(", "))
 }
 
-/// Puts `$id` at this path. An input that names an account has one field.
+/// Puts `$id` at this path. An input that identifies an account keeps only this field, because it may have only one.
 fn set(value: &mut Value, path: &[&str]) {
     let [name, inner @ ..] = path else {
         *value = Value::Variable(Name::new("id"));
@@ -177,7 +178,7 @@ fn set(value: &mut Value, path: &[&str]) {
     set(fields.entry(Name::new(*name)).or_insert(Value::Null), inner);
 }
 
-/// Ids, scalars and errors of a mutation's payload.
+/// Returns the selection of the ids, scalars and errors in a mutation's payload.
 fn selection(mutation: &str, types: &[TypeDefinition]) -> String {
     let fields = |name: &str| {
         let found = types.iter().find(|found| found.name.node == name)?;
@@ -200,7 +201,7 @@ fn selection(mutation: &str, types: &[TypeDefinition]) -> String {
     selected.collect::<Vec<_>>().join(" ")
 }
 
-/// The document of a call.
+/// Returns the document that makes a call.
 pub fn document(path: &str, call: &str) -> String {
     let operation = if path.starts_with("Mutation") { "mutation" } else { "query" };
     let of_type = if path.ends_with(".externalId)") { "String!" } else { "ID!" };
@@ -209,7 +210,7 @@ pub fn document(path: &str, call: &str) -> String {
     format!("{operation}($id: {of_type}) {{ {call} }}")
 }
 
-/// The types of the schema.
+/// Returns the types of the schema.
 fn types() -> Vec<TypeDefinition> {
     let document = parse_schema(tollgate::graphql::sdl()).expect("a schema");
     let types = document.definitions.into_iter().filter_map(|definition| match definition {
@@ -219,7 +220,7 @@ fn types() -> Vec<TypeDefinition> {
     types.collect()
 }
 
-/// The paths of all arguments of the schema that name something.
+/// Returns the paths of all arguments of the schema that identify an object.
 fn paths(types: &[TypeDefinition]) -> BTreeSet<String> {
     let inputs = types.iter().filter_map(|found| match &found.kind {
         TypeKind::InputObject(input) => Some((found.name.node.as_str(), &input.fields)),
@@ -239,7 +240,7 @@ fn paths(types: &[TypeDefinition]) -> BTreeSet<String> {
                     let (name, base) = (value.name.node.as_str(), base(&value.ty.node));
                     let path = format!("{before}{name}");
                     let is_cursor = before.is_empty() && ["after", "before"].contains(&name);
-                    // A new `externalId` names no existing object.
+                    // The `externalId` that a mutation sets does not identify an existing object.
                     let is_own_name = path == "input.externalId"
                         && ["createSubAccount", "updateSubAccount"]
                             .contains(&field.name.node.as_str());
@@ -260,7 +261,7 @@ fn base(of: &Type) -> String {
     of.to_string().replace(['[', ']', '!'], "")
 }
 
-/// A new argument must be tested with ids of other accounts.
+/// A new argument of the schema must be tested with ids of other accounts.
 #[test]
 fn every_argument_that_names_something_has_a_row() {
     let calls = [false, true].into_iter().flat_map(rows).map(|(path, _)| path);

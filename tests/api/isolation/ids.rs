@@ -10,13 +10,14 @@ use super::{
 };
 use crate::harness::{Apps, TestApp, UNKNOWN_IDS, text};
 
-/// Ids and externalIds that do not belong to the caller.
+/// Ids and externalIds of objects that do not belong to the caller.
 struct Foreign {
     ids: Vec<String>,
     external_ids: &'static [&'static str],
 }
 
-/// Calls every row with every id that is foreign to the caller. `OWN_…` becomes an id of the caller's own.
+/// Makes the call of every row with every foreign id, and asserts that each id is unknown to the caller. `OWN_…` is
+/// replaced by the id of an object that belongs to the caller.
 async fn assert_all_unknown(
     t: &TestApp,
     key: &str,
@@ -39,7 +40,7 @@ async fn assert_all_unknown(
     }
 }
 
-/// The ids of the team, of its main account and first sub-account, and of all their data.
+/// Returns the ids of the team, its main account, its first sub-account, and all data that belongs to these accounts.
 async fn ids_of(t: &TestApp, of: &TeamData) -> Vec<String> {
     let (team, sub) = (&of.team, &of.subs[0]);
     let mut ids = vec![team.id.clone(), team.main_account_id.clone(), sub.id.clone()];
@@ -50,7 +51,7 @@ async fn ids_of(t: &TestApp, of: &TeamData) -> Vec<String> {
     ids
 }
 
-/// Ids of data that the account has deleted.
+/// Creates and deletes data of an account, and returns the ids of the deleted data.
 async fn deleted(t: &TestApp, key: &str) -> Vec<String> {
     let gone = account_data(t, key, "+12025550129").await;
     t.deliver().await;
@@ -66,7 +67,7 @@ async fn deleted(t: &TestApp, key: &str) -> Vec<String> {
     vec![gone.contact, gone.address, gone.template, gone.sender]
 }
 
-/// The ids are those of a sibling account, of the main account, of another team, and of deleted data.
+/// The test uses ids of a sibling account, of the main account, of another team, and of deleted data.
 #[db_test]
 async fn ids_of_others_are_answered_like_ids_that_do_not_exist(
     apps: &Apps,
@@ -88,8 +89,8 @@ async fn ids_of_others_are_answered_like_ids_that_do_not_exist(
         let of_sub = Foreign { ids: of_sub, external_ids: &["own-1", "own-2", "foreign-1"] };
         assert_all_unknown(&t, &own.subs[0].key, rows, (&own, 1), &of_sub).await;
 
-        // A main account manages its sub-accounts, their keys, and which account has a phone number. It sees none of
-        // their other data.
+        // A main account manages its sub-accounts, their keys, and the assignment of phone numbers to accounts. It sees
+        // no other data of its sub-accounts.
         let mut of_main =
             [of_foreign, deleted.clone(), vec![operators, own.team.id.clone()]].concat();
         for AccountData { message, contact, address, number, template, sender } in
@@ -121,7 +122,7 @@ async fn without_a_valid_key_every_id_is_answered_alike(apps: &Apps) {
         let before = t.everything().await;
 
         for key in [revoked.as_str(), "", "tg_live_sub_nobodys"] {
-            // A fresh process has not yet counted any invalid keys.
+            // Each key needs a fresh process, because a process limits the number of invalid keys.
             let server = t.beside(protection.setup()).await;
             let unknown = server.ask(key, "{ viewer { role } }").await;
             assert_eq!((unknown.status.as_u16(), unknown.codes()), (401, vec!["UNAUTHENTICATED"]));

@@ -1,4 +1,4 @@
-//! Lists, searches and totals contain only what belongs to the caller's account and environment.
+//! Lists, searches and totals contain only data that belongs to the caller's account and environment.
 
 use db_test::db_test;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::harness::{Apps, Sqlite, TestSubAccount, text};
 
-/// Each list is read in both directions.
+/// The test reads each list in both directions.
 #[db_test]
 async fn a_cursor_of_another_account_shows_only_the_callers_rows(apps: &Apps) {
     for protection in Protection::of(apps.database) {
@@ -42,15 +42,15 @@ async fn a_cursor_of_another_account_shows_only_the_callers_rows(apps: &Apps) {
             if *path != "Query.teams" {
                 assert!(lists.iter().any(|(_, list)| !list.is_empty()), "{path} shows something");
             }
-            // The ledger and the audit log of a main account include its sub-accounts. All other
-            // lists belong to one account.
+            // A main account's ledger and audit log include entries of its sub-accounts. All other lists belong to one
+            // account.
             let [(_, one), (_, other), ..] = &lists[..] else { panic!("four lists") };
             assert!(one.iter().all(|(_, id)| other.iter().all(|(_, same)| same != id)), "{path}");
         }
     }
 }
 
-/// The cursors and ids of the list in a response; none if the request was refused.
+/// Returns the cursors and ids of the list in a response, or nothing if the request was refused.
 fn cursors_and_ids(data: &Value) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut open = vec![data];
@@ -94,7 +94,8 @@ async fn each_account_lists_only_its_own_data(apps: &Apps) {
     }
 }
 
-/// This test shows that the filters are really removed where [`UNFILTERED`] tests row security alone.
+/// The test shows that the protection [`UNFILTERED`] really removes the filters. Tests with this protection therefore
+/// check row security alone.
 #[db_test(postgres)]
 async fn without_filters_and_row_security_every_account_sees_everything(apps: &Apps) {
     let t = Protection { row_security: RowSecurity::Off, ..UNFILTERED }.start(apps).await;
@@ -171,7 +172,7 @@ async fn each_sub_account_sees_only_its_own_messages_ledger_and_usage(apps: &App
     }
 }
 
-/// The main account sees only the charges for its sub-accounts' messages.
+/// In the ledger, the main account sees the charges for these messages.
 #[db_test]
 async fn a_main_account_does_not_see_its_sub_accounts_messages(apps: &Apps) {
     for protection in Protection::of(apps.database) {

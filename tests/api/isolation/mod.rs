@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// What separates the accounts: the owner filters of the statements, row security, or both.
+/// The mechanisms that separate the accounts: the owner filters of the statements, row security, or both.
 #[derive(Clone, Copy)]
 struct Protection {
     row_security: RowSecurity,
@@ -29,16 +29,16 @@ const SQLITE: Protection = Protection { row_security: RowSecurity::Off, rewrite_
 
 const POSTGRES: Protection = Protection { row_security: RowSecurity::On, rewrite_sql: None };
 
-/// Row security alone.
+/// Only row security separates the accounts.
 const UNFILTERED: Protection = Protection { rewrite_sql: Some(without_owners), ..POSTGRES };
 
 impl Protection {
-    /// The protections to test on a database.
+    /// Returns the protections that the tests check on a database.
     fn of(database: Database) -> &'static [Self] {
         if database == Sqlite { &[SQLITE] } else { &[POSTGRES, UNFILTERED] }
     }
 
-    /// The settings of an app with this protection and without rate limits.
+    /// Returns the settings of an app with this protection and without rate limits.
     fn setup(self) -> Setup {
         let Self { row_security, rewrite_sql, .. } = self;
         let http = http::Settings { key_rate: 0, account_rate: 0, ..http::Settings::default() };
@@ -50,14 +50,14 @@ impl Protection {
     }
 }
 
-/// Makes the owner filters of a statement match all rows.
+/// Rewrites a statement so that its owner filters match all rows.
 fn without_owners(sql: &str) -> String {
     let of_accounts = OF_ACCOUNTS.map(|table| format!("\"{table}\".\"account_id\""));
     let of_teams = OF_TEAMS.into_iter().chain(["account"]);
     let of_teams = of_teams.map(|table| format!("\"{table}\".\"team_id\""));
     let mut sql = sql.to_owned();
     for owner in of_accounts.into_iter().chain(of_teams) {
-        // Each parameter must be used, and no id is an empty string.
+        // The statement must still use each parameter, and an id is never an empty string.
         sql = sql.replace(&format!("{owner} = $"), "'' <> '' || $");
         for filter in ["=", "IN"] {
             let filter = format!("{owner} {filter} ");
@@ -67,8 +67,8 @@ fn without_owners(sql: &str) -> String {
     sql
 }
 
-/// A team with two sub-accounts. Each account has sent one LIVE message and has one of everything
-/// else.
+/// A team with two sub-accounts. Each account has sent one LIVE message, and has one contact, opt-out, phone number,
+/// template and sender.
 struct TeamData {
     team: TestTeam,
     subs: [TestSubAccount; 2],
@@ -102,7 +102,7 @@ async fn account_data(t: &TestApp, key: &str, to: &str) -> AccountData {
     let message = send(t, key, to).await;
     let (contact, addresses) = t.contact(key, &[to]).await;
     t.opt_out(key, "+12025550170").await;
-    // The number is free of charge, so that only messages cost money.
+    // The phone number is free, so only messages cost money.
     let number = 5_550_100 + t.number("SELECT COUNT(*) FROM inventory_number").await;
     let number = format!("+1202{number}");
     t.stock(&format!("{number},US,LOCAL,SMS,0,0\n")).await;
@@ -131,17 +131,18 @@ async fn team_data(t: &TestApp, name: &str) -> TeamData {
     TeamData { team, subs, accounts }
 }
 
-/// Text that names no object or cannot be an id.
+/// Text that identifies no object or is not a valid id.
 const ODD: [&str; 7] = [UNKNOWN_IDS[1], "", " ", "null", "\0", "%", "' OR 1 = 1 --"];
 
-/// The response for each of these ids is exactly that for an id that does not exist, after the same number of
-/// statements, and nothing changes.
+/// Asserts that the response for each of these ids is the same as for an id that does not exist, that both need the
+/// same number of statements, and that nothing changes.
 async fn assert_unknown(t: &TestApp, key: &str, query: &str, ids: &[String]) {
     let body = |id: &str| json!({ "query": query, "variables": { "id": id } }).to_string();
     let before = t.everything().await;
     let ask = async |id: &str| {
         t.forget();
-        // After this step, each refusal is the first of its kind, so it is entered in the audit log.
+        // Only the first refusal of a kind within this time is entered in the audit log. This step makes each refusal
+        // the first.
         t.step(WINDOW);
         let begun = t.statements();
         (t.raw(key, body(id)).await, t.statements() - begun)

@@ -1,5 +1,6 @@
-//! The module graph of the program, read from its source: paths in `use` declarations, in code and in macros, and the
-//! fields of `App`, each of which counts as a use of the module that defines its type. Unit tests are left out.
+//! The module graph of the program, read from its source. A module uses the modules whose paths appear in its `use`
+//! declarations, code and macros. It also uses the module that defines the type of each field of `App` that it reads.
+//! Unit tests are ignored.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -14,15 +15,15 @@ use syn::{
 
 use super::rust_files;
 
-/// A path from the crate's root, such as `crate::domain::account`, or from another crate's.
+/// The segments of a path that begins at the root of this crate, such as `crate::domain::account`, or of another crate.
 type Segments = Vec<String>;
 
-/// Source files by module, such as `crate::domain::account`.
+/// The text of each source file by its module, such as `crate::domain::account`.
 #[derive(Clone)]
 pub struct Sources(pub BTreeMap<String, String>);
 
 impl Sources {
-    /// The files of a source folder. The module of its root file is `crate`.
+    /// Reads the files of a source folder. The module of the root file is `crate`.
     pub fn read(folder: &Path) -> Self {
         let files = rust_files(folder).into_iter().filter_map(|path| {
             let relative = path.strip_prefix(folder).expect("a file of the folder");
@@ -43,14 +44,14 @@ impl Sources {
     }
 }
 
-/// The modules of this crate, and the other crates, that each module names.
+/// The modules of this crate and the external crates that each module uses.
 pub struct Graph(pub BTreeMap<String, BTreeSet<String>>);
 
 struct Module {
     syntax: File,
-    /// Names that `use` declarations import, and their paths.
+    /// The names that `use` declarations import, with their paths.
     imports: HashMap<String, Segments>,
-    /// The part of `imports` that other modules can use.
+    /// The names in `imports` that other modules can use, with their paths.
     exports: HashMap<String, Segments>,
 }
 
@@ -105,7 +106,7 @@ impl Graph {
         Self(graph.collect())
     }
 
-    /// The dependency cycles, each as the set of its modules.
+    /// Returns the dependency cycles, each as the set of its modules.
     pub fn circles(&self) -> Vec<BTreeSet<String>> {
         let reach: BTreeMap<&String, BTreeSet<&String>> = self
             .0
@@ -134,7 +135,7 @@ impl Graph {
     }
 }
 
-/// The modules that define the types of each field of `App`.
+/// Returns the modules that define the types of each field of `App`.
 fn fields_of_app(
     modules: &BTreeMap<String, Module>,
     names: &BTreeSet<String>,
@@ -158,7 +159,7 @@ fn fields_of_app(
     fields
 }
 
-/// The paths in a file, and the fields of an `app` that it uses.
+/// The paths in a file, and the fields of `App` that the file reads.
 struct Paths {
     found: Vec<Segments>,
     fields: BTreeSet<String>,
@@ -198,7 +199,7 @@ impl<'ast> Visit<'ast> for Paths {
 }
 
 impl Paths {
-    /// Reads paths and fields of an `app` from tokens, since the arguments of macros have no syntax tree.
+    /// Collects paths and fields of `App` from tokens, because the arguments of macros have no syntax tree.
     fn visit_tokens(&mut self, tokens: TokenStream) {
         let (mut path, mut separators) = (Segments::new(), String::new());
         let mut before = String::new();
@@ -233,7 +234,7 @@ impl Paths {
     }
 }
 
-/// The name at the end of `app`, `self.app` or `shared.app`.
+/// Returns the last name of an expression, such as `app` for `app`, `self.app` and `shared.app`.
 fn last_name(expression: &syn::Expr) -> Option<String> {
     match expression {
         syn::Expr::Path(path) => path.path.get_ident().map(ToString::to_string),
@@ -288,8 +289,8 @@ fn flatten(tree: &UseTree, before: &mut Segments, found: &mut Vec<(String, Segme
     }
 }
 
-/// Resolves a path as written in `module` (`self::`, `super::`, imported or local names) to one that begins at the
-/// crate root.
+/// Resolves a path in `module` to a path from the crate's root. The path may begin with `self::`, `super::`, an
+/// imported name or a local name.
 fn absolute(
     path: &[String],
     module: &str,
@@ -311,8 +312,8 @@ fn absolute(
     }
 }
 
-/// The module of this crate that defines what the path names, or the name of the external crate; `None` for a built-in
-/// name or an item of the same module.
+/// Returns the module of this crate that defines the item at this path, or the name of the external crate. Returns
+/// `None` for a built-in name or an item of the same module.
 fn owner(path: &[String], modules: &BTreeMap<String, Module>, depth: usize) -> Option<String> {
     if path[0] != "crate" {
         let is_crate = path.len() > 1 && path[0].starts_with(|first: char| first.is_lowercase());

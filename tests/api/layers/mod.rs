@@ -1,5 +1,5 @@
-//! The direction of dependencies: a layer names only layers below it, a folder of the domain only folders before it,
-//! and no modules name each other in a cycle.
+//! The allowed dependencies. A layer uses only the layers below it, a folder of the domain uses only the folders before
+//! it, and modules do not use each other in a cycle.
 
 mod graph;
 
@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use graph::{Graph, Sources};
 
-/// The modules of each layer, from the bottom. A layer may name itself and everything below it; the modules of one
-/// layer that are separated by `|` may not name each other.
+/// The modules of each layer, beginning with the lowest layer. A layer may use itself and the layers below it. The
+/// parts of a layer that are separated by `|` may not use each other.
 const LAYERS: [&str; 6] = [
     "clock money json metrics time_zone fault limits db",
     "carrier",
@@ -18,7 +18,8 @@ const LAYERS: [&str; 6] = [
     "cli crate",
 ];
 
-/// The folders of the domain, in the order of their dependencies. Those of one row may not name each other.
+/// The folders of the domain, in the order of their dependencies. The parts of a row that are separated by `|` may not
+/// use each other.
 const FOLDERS: [&str; 15] = [
     "deadline search validate page range csv_file import_pace message_batch",
     "caller list",
@@ -37,7 +38,7 @@ const FOLDERS: [&str; 15] = [
     "subscriptions",
 ];
 
-/// Crates that must not be named in a layer.
+/// The external crates that a layer must not use.
 const FOREIGN: [(&str, &[&str]); 5] = [
     ("carrier", &["async_graphql", "axum", "sea_orm"]),
     ("domain", &["async_graphql", "axum"]),
@@ -66,8 +67,8 @@ fn entity_and_migration_know_nothing_of_the_program() {
     }
 }
 
-/// Shows that `layers_name_only_what_is_below_them` can fail: plants a forbidden reference in each layer and checks
-/// that each is reported.
+/// Shows that `layers_name_only_what_is_below_them` can fail. The test plants a forbidden use in several modules, one
+/// at a time, and checks that each is reported.
 #[test]
 fn planted_upward_uses_are_found() {
     let sources = sources();
@@ -77,7 +78,7 @@ fn planted_upward_uses_are_found() {
         ("crate::carrier::sandbox", "use crate::domain::channel::recipient::Recipient;"),
         ("crate::domain::account", "use crate::graphql::scalars;"),
         ("crate::domain::account", "fn planted() -> async_graphql::Result<()> { Ok(()) }"),
-        // The type of this field is in a folder that comes after `caller`.
+        // The type of this field is defined in a folder that comes after `caller`.
         ("crate::domain::caller", "fn planted(app: &App) { app.writers.close(); }"),
         ("crate::domain::channel::content", "use super::super::billing::Verdict;"),
         ("crate::graphql::account", "use crate::http::Settings;"),
@@ -97,10 +98,10 @@ fn planted_upward_uses_are_found() {
 #[test]
 fn modules_do_not_name_each_other_in_a_loop() {
     let mut graph = Graph::of(&sources());
-    // The composition root names the types of its fields, and the domain takes it as an argument. A use of one of its
-    // fields counts as a use of the module that defines the field's type.
+    // `App` names the types of its fields, and the domain gets `App` as an argument. Both together would be a cycle.
+    // Instead, a use of a field of `App` is a use of the module that defines the field's type.
     graph.0.remove("crate::app");
-    // A module consists of the modules below it, so only what these name counts.
+    // A module contains its submodules, so naming a submodule is not a dependency.
     for (module, uses) in &mut graph.0 {
         uses.retain(|used| !used.starts_with(&format!("{module}::")));
     }
@@ -114,7 +115,7 @@ fn modules_do_not_name_each_other_in_a_loop() {
     assert!(circles.is_empty(), "{circles:#?}");
 }
 
-/// The uses that the layers, the folders of the domain or the list of foreign crates forbid.
+/// Returns the dependencies that break the rules for layers, for the domain's folders or for external crates.
 fn violations(sources: &Sources) -> Vec<String> {
     let graph = Graph::of(sources);
     assert!(graph.0.len() > 150, "only {} modules were read", graph.0.len());
@@ -148,7 +149,7 @@ fn violations(sources: &Sources) -> Vec<String> {
     found
 }
 
-/// Whether `used` is in a later row than `user`, or in another part of the same row.
+/// Returns whether `used` is in a later row than `user`, or in another part of the same row.
 fn is_upward(rows: &[&str], user: &str, used: &str) -> bool {
     let position = |name: &str| {
         let row = rows.iter().position(|row| row.split([' ', '|']).any(|of_row| of_row == name));
@@ -171,7 +172,7 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The Rust files of a folder and its folders.
+/// Returns the Rust files in a folder and its subfolders.
 pub fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).expect("a source folder");
     let mut files = Vec::new();

@@ -1,4 +1,5 @@
-//! Changes to an account with many waiting messages: committed immediately, and applied to the messages in steps.
+//! Changes to an account with many waiting messages. A change is committed immediately, and applied to the messages in
+//! steps.
 
 use std::sync::Arc;
 
@@ -41,7 +42,7 @@ async fn pending(t: &TestApp) -> i64 {
     t.number(pending).await
 }
 
-/// The account's status and keys change immediately. Balances and totals agree after each step.
+/// The account's status and keys change immediately. Balances and totals agree with the ledger after each step.
 #[db_test]
 async fn a_deactivation_cancels_waiting_messages_in_steps(t: &TestApp) {
     t.set_sms_price(10_000).await;
@@ -62,7 +63,8 @@ async fn a_deactivation_cancels_waiting_messages_in_steps(t: &TestApp) {
     // From now on, no message of the account is submitted to the carrier.
     let due = worker::deliver_due(&t.app).await.expect("the worker delivers");
     assert_eq!((due.messages, due.has_more), (0, false));
-    // One step per 500 messages. The data is consistent after each step, even if the process ends between steps.
+    // Each step cancels up to 500 messages. The data is consistent after each step, even if the process ends between
+    // two steps.
     for (canceled, refunded) in [(500, 500), (1_000, 900), (1_200, 900)] {
         assert!(step(t, &mut BacklogPosition::default()).await);
         assert_eq!((count(t, "CANCELED").await, t.refunds().await), (canceled, refunded));
@@ -76,8 +78,8 @@ async fn a_deactivation_cancels_waiting_messages_in_steps(t: &TestApp) {
     assert_eq!(t.carrier.sent.lock().expect("the record").len(), 0);
 }
 
-/// Messages from before the deactivation are canceled even if the worker had no time to cancel them before the
-/// reactivation. Messages accepted after the reactivation are sent.
+/// Messages from before the deactivation are canceled even if the worker did not have time to cancel them before the
+/// reactivation. Messages that are accepted after the reactivation are sent.
 #[db_test]
 async fn a_reactivation_does_not_restore_messages_from_before_the_deactivation(t: &TestApp) {
     t.set_sms_price(10_000).await;
@@ -92,7 +94,7 @@ async fn a_reactivation_does_not_restore_messages_from_before_the_deactivation(t
     let mut position = BacklogPosition::default();
     assert!(step(t, &mut position).await);
     assert_eq!(t.change_status(&team, &sub.id, "reactivateSubAccount").await, "ACTIVE");
-    // The new message is accepted in the same millisecond as the old ones.
+    // The new message is accepted in the same millisecond as the old messages.
     let key = t.api_key(&team, &sub.id, "LIVE").await;
     let new = t.send(&key, json!({ "to": "+12025550123", "text": "Hello" })).await;
     let new = text(&new.data()["sendMessage"]["message"]["id"]);
@@ -101,7 +103,7 @@ async fn a_reactivation_does_not_restore_messages_from_before_the_deactivation(t
     assert_eq!((delivered.messages, delivered.has_more), (1, false));
     let sent = t.carrier.sent.lock().expect("the record").clone();
     assert_eq!(sent.iter().map(ToString::to_string).collect::<Vec<_>>(), [new]);
-    // The old messages are neither sent nor expired while the account is suspended, or when they become due.
+    // The old messages are neither sent nor expired, both while the account is suspended and after it is reactivated.
     t.send_many(&key, 1, json!({ "sendAt": "2026-03-16T12:00:05Z" })).await;
     t.step(TimeDelta::seconds(10));
     for status in ["suspendSubAccount", "reactivateSubAccount"] {
@@ -109,7 +111,7 @@ async fn a_reactivation_does_not_restore_messages_from_before_the_deactivation(t
         let claim = delivery::claim(&t.app).await.expect("the messages are claimed");
         assert!(claim.messages.iter().all(|one| one.step == delivery::Step::Report), "{status}");
     }
-    // A second deactivation cancels the messages accepted since the first one.
+    // A second deactivation cancels the messages that were accepted since the first deactivation.
     t.step(TimeDelta::seconds(61));
     t.change_status(&team, &sub.id, "deactivateSubAccount").await;
     t.change_status(&team, &sub.id, "reactivateSubAccount").await;
@@ -130,7 +132,7 @@ async fn messages_accepted_since_a_reactivation_are_sent_even_if_the_clock_was_s
     let team = t.team(2_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     t.send_many(&sub.key, 600, json!({})).await;
-    // This key was revoked long before, so messages sent with it are canceled.
+    // This key was revoked before the deactivation, so messages that were sent with the key are canceled.
     let early = t.api_key(&team, &sub.id, "LIVE").await;
     t.send_many(&early, 3, json!({})).await;
     t.revoke_key(&team, &t.key_id(&early).await).await;
@@ -140,7 +142,7 @@ async fn messages_accepted_since_a_reactivation_are_sent_even_if_the_clock_was_s
     t.step(-TimeDelta::minutes(10));
     let key = t.api_key(&team, &sub.id, "LIVE").await;
     t.send_many(&key, 5, json!({})).await;
-    // Messages of this key are sent even if the key is revoked later.
+    // Messages that were sent with this key are delivered even if the key is revoked later.
     t.revoke_key(&team, &t.key_id(&key).await).await;
     t.deliver_due().await;
     assert_eq!(t.run_backlog().await, 2);
@@ -244,7 +246,7 @@ async fn teams_and_their_accounts_take_turns_in_the_steps(t: &TestApp) {
     assert_eq!(last, [json!(0), json!(0), json!(0)]);
 }
 
-/// Messages that become due follow the new quiet hours immediately. Scheduled messages keep waiting.
+/// Delayed messages follow the new quiet hours immediately when they become due. Scheduled messages keep waiting.
 #[db_test]
 async fn new_quiet_hours_are_applied_to_delayed_messages_in_steps(t: &TestApp) {
     let team = t.team(10_000).await;
@@ -264,7 +266,7 @@ async fn new_quiet_hours_are_applied_to_delayed_messages_in_steps(t: &TestApp) {
     };
     assert_eq!(due("2026-03-16T12:00:00Z").await, 0);
 
-    // The quiet hours are shortened several times: only the last change counts.
+    // The quiet hours are changed several times. Only the last change has an effect.
     for _ in 0..3 {
         set_quiet_hours(t, &team.key, "null").await;
         let shorter = "{ from: \"12:00\", to: \"13:10\", timeZone: \"Europe/Berlin\" }";
@@ -278,7 +280,7 @@ async fn new_quiet_hours_are_applied_to_delayed_messages_in_steps(t: &TestApp) {
     assert!(!step(t, &mut position).await);
     assert_eq!(delivery::claim(&t.app).await.expect("the messages are claimed").messages.len(), 0);
 
-    // The quiet hours are removed between two steps: the last change applies to all messages.
+    // The quiet hours are set and then removed between two steps. The removal applies to all messages.
     set_quiet_hours(t, &team.key, LUNCH).await;
     assert!(step(t, &mut position).await);
     set_quiet_hours(t, &team.key, "null").await;
@@ -288,7 +290,7 @@ async fn new_quiet_hours_are_applied_to_delayed_messages_in_steps(t: &TestApp) {
     assert_eq!((count(t, "DELIVERED").await, count(t, "SCHEDULED").await), (1_200, 50));
 }
 
-/// If the message were released, a second worker could claim it.
+/// If the change released the message, a second worker could claim it.
 #[db_test]
 async fn new_quiet_hours_do_not_release_a_message_that_a_worker_is_expiring(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -312,7 +314,8 @@ async fn a_step_is_limited_in_bytes_and_takes_at_least_one_message(t: &TestApp) 
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let test = t.api_key(&team, &sub.id, "TEST").await;
-    // 32 messages of 128 KiB are exactly one step. One byte more leaves the last for the next step.
+    // The first step takes 32 messages of 128 KiB and so reaches the limit exactly. One of the next 32 messages has one
+    // more byte, so the last message is left for a third step.
     let half = 64 * 1024;
     assert_eq!(BATCH_BYTES_MAX, 32 * 2 * 64 * 1024);
     for at in 0..64 {

@@ -33,7 +33,7 @@ async fn a_message_goes_from_queued_to_delivered(t: &TestApp) {
     assert_eq!(seen, ["QUEUED", "SENDING", "SENT", "DELIVERED"]);
 }
 
-/// Undelivered and unknown messages are not refunded, because the carrier accepted them.
+/// Messages that are undelivered or have an unknown result are not refunded, because the carrier accepted them.
 #[db_test]
 async fn undelivered_and_unknown_messages_stay_charged(t: &TestApp) {
     let team = t.team(1000).await;
@@ -70,7 +70,7 @@ async fn messages_of_a_suspended_account_are_sent_after_its_reactivation(t: &Tes
     assert_eq!(status(t, &sub.key).await, "DELIVERED");
 }
 
-/// The submission is repeated after the worker's lease has expired.
+/// The submission is repeated after the lease of the interrupted worker has expired.
 #[db_test]
 async fn an_interrupted_submission_is_repeated_only_if_no_recipient_can_receive_it_twice(
     t: &TestApp,
@@ -80,7 +80,7 @@ async fn an_interrupted_submission_is_repeated_only_if_no_recipient_can_receive_
     t.carrier.reaches_people.store(reaches_people, Ordering::Relaxed);
     let team = t.team(1000).await;
     assert!(t.sends(&team.key).await);
-    // The worker claims the message, and its process ends before it settles it.
+    // A worker claims the message, and the worker's process ends before the message is settled.
     assert_eq!(delivery::claim(&t.app).await.expect("the messages are claimed").messages.len(), 1);
 
     assert_eq!(t.deliver_due().await, 0);

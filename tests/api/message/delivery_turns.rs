@@ -1,5 +1,5 @@
-//! Teams, accounts and environments take turns in delivery: no backlog delays others by more than
-//! one turn, and messages that cannot be sent yet delay nobody.
+//! Teams, accounts and environments take turns in delivery. A backlog delays the messages of others by at most one
+//! turn, and messages that cannot be sent yet delay no other messages.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::harness::TestApp;
 
-/// How many messages of each account one claim takes, and whether more are due.
+/// Claims messages. Returns the number of claimed messages per account, and whether more messages are due.
 async fn claimed(t: &TestApp) -> (BTreeMap<String, usize>, bool) {
     let claim = delivery::claim(&t.app).await.expect("the messages are claimed");
     let mut by_account = BTreeMap::new();
@@ -22,7 +22,7 @@ async fn claimed(t: &TestApp) -> (BTreeMap<String, usize>, bool) {
     (by_account, claim.has_more)
 }
 
-/// The part of a share that a team or account does not use is available to the others.
+/// If a team or account does not use its whole share, the others can use the rest.
 #[db_test]
 async fn a_claim_is_shared_fairly_by_teams_and_then_by_accounts(t: &TestApp) {
     let (large, small) = (t.team(10_000).await, t.team(10_000).await);
@@ -38,7 +38,7 @@ async fn a_claim_is_shared_fairly_by_teams_and_then_by_accounts(t: &TestApp) {
     let second =
         [share(&large.main_account_id, 64), share(&sub.id, 64), share(&small.main_account_id, 128)];
     assert_eq!(claimed(t).await, (second.into(), true));
-    // Only a few messages of the second team are left, so the first gets the rest.
+    // Only a few messages of the second team are left, so the first team gets the rest of the claim.
     let (third, has_more) = claimed(t).await;
     assert_eq!(third[&small.main_account_id], 44);
     assert_eq!(third[&large.main_account_id] + third[&sub.id], CLAIM_CAPACITY - 44);
@@ -197,7 +197,7 @@ async fn suspended_accounts_are_skipped_with_one_statement(t: &TestApp) {
     assert_eq!(t.number(delivered).await, 601);
 }
 
-/// Messages submitted before the suspension are settled. All other messages of the account wait.
+/// Messages that were submitted before the suspension are settled. The account's other messages wait until they expire.
 #[db_test]
 async fn messages_of_a_suspended_account_expire_and_are_refunded(t: &TestApp) {
     t.set_sms_price(10_000).await;
@@ -219,7 +219,7 @@ async fn messages_of_a_suspended_account_expire_and_are_refunded(t: &TestApp) {
     assert_eq!([count("DELIVERED").await, count("EXPIRED").await], [1, 0]);
 
     t.step(TimeDelta::minutes(1));
-    // The messages of an interrupted worker go to the next worker after its lease has expired.
+    // This claim is never settled. The next worker gets its messages after the claim's lease has expired.
     let (cut_off, has_more) = claimed(t).await;
     assert_eq!((cut_off, has_more), ([(sub.id.clone(), CLAIM_CAPACITY)].into(), true));
     t.deliver().await;
@@ -247,7 +247,8 @@ async fn messages_delayed_by_quiet_hours_do_not_use_the_share_of_others(t: &Test
     t.send_many(&quiet.key, 2_000, json!({})).await;
     t.send_many(&awake.key, 300, json!({})).await;
 
-    // The capacity that delayed messages leave unused is shared again: 128, 64, 32 and 16.
+    // The delayed messages leave a part of the claim unused. This part is shared again, several times, so this account
+    // gets 128, 64, 32 and 16 messages.
     let (first, has_more) = claimed(t).await;
     assert_eq!((first, has_more), ([(awake.id.clone(), 240)].into(), true));
     let (second, _) = claimed(t).await;
@@ -264,7 +265,7 @@ async fn a_claim_is_limited_in_bytes_and_takes_at_least_one_message_per_account(
     let (team, other) = (t.team(0).await, t.team(0).await);
     let test = t.api_key(&team, &team.main_account_id, "TEST").await;
     let others = t.api_key(&other, &other.main_account_id, "TEST").await;
-    // Two messages of 32 KiB and one byte use the share of four of up to 32 KiB.
+    // A message of 32 KiB and one byte uses twice the share of a message of up to 32 KiB.
     for (key, count, length) in [(&test, 130, 32 * 1024 + 1), (&others, 2, 32 * 1024)] {
         for _ in 0..count {
             let input = json!({ "to": "ada@example.com", "text": "x".repeat(length) });

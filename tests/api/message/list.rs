@@ -79,7 +79,7 @@ async fn metadata_is_stored_exactly_or_refused(t: &TestApp) {
         let refused = t.ask(&team.key, &literal(&metadata)).await;
         assert_eq!(refused.refusals(), ["METADATA_INVALID"], "{metadata}");
     }
-    // Names that the JSON library uses internally.
+    // The JSON library uses these names internally.
     for metadata in [
         "{\"a\":1,\"$serde_json::private::Number\":\"x\"}",
         "{\"$serde_json::private::Number\":\"x\"}",

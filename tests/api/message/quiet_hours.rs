@@ -1,4 +1,4 @@
-//! Quiet hours, which each account sets for itself. Messages wait until the quiet hours end, and no message is lost.
+//! Quiet hours. Each account sets its own quiet hours. Messages wait until the quiet hours end, and no message is lost.
 
 use chrono::TimeDelta;
 use db_test::db_test;
@@ -12,8 +12,7 @@ async fn set(t: &TestApp, key: &str, input: Value) -> Answer {
     t.ask_with(key, query, json!({ "input": input })).await
 }
 
-/// From 12:00 to 14:00 in Berlin, which is until 13:00 UTC. When a test begins, it is 13:00 in
-/// Berlin.
+/// Returns quiet hours from 12:00 to 14:00 in Berlin. They end at 13:00 UTC. Each test begins at 13:00 in Berlin.
 fn lunch() -> Value {
     json!({ "from": "12:00", "to": "14:00", "timeZone": "Europe/Berlin" })
 }
@@ -82,7 +81,7 @@ async fn an_account_sets_its_own_quiet_hours(t: &TestApp) {
     assert_eq!(cleared.data()["setQuietHours"]["account"]["quietHours"], json!(null));
 }
 
-/// Messages wait with or without a `sendAt`, in both environments. Messages of other accounts are sent.
+/// Messages wait whether or not they have a `sendAt`, in both environments. Messages of other accounts are sent.
 #[db_test]
 async fn messages_wait_for_the_end_of_the_quiet_hours(t: &TestApp) {
     let team = quiet_team(t).await;
@@ -110,7 +109,7 @@ async fn messages_wait_for_the_end_of_the_quiet_hours(t: &TestApp) {
     }
 }
 
-/// The contact is the one in the sending account that has the recipient's address on the message's channel.
+/// The time zone is that of the sending account's contact with the recipient's address on the message's channel.
 #[db_test]
 async fn quiet_hours_use_the_time_zone_of_the_contact(t: &TestApp) {
     let team = quiet_team(t).await;
@@ -143,7 +142,7 @@ async fn quiet_hours_use_the_time_zone_of_the_contact(t: &TestApp) {
     for id in &by_the_account {
         assert_eq!(status(t, &team.key, id).await, "SCHEDULED");
     }
-    // An hour later it is 13:00 UTC: noon in Cape Verde, and the end of the account's quiet hours.
+    // An hour later, the account's quiet hours end, and in Cape Verde it is 12:00, when quiet hours begin there.
     t.step(TimeDelta::hours(1));
     let at_noon = send("+12025550104").await;
     t.deliver().await;
@@ -177,7 +176,7 @@ async fn a_message_that_expires_within_quiet_hours_is_refunded(t: &TestApp) {
     assert_eq!(answer.data()["balance"]["balance"], 9_999);
 }
 
-/// Messages of other accounts do not wait for the delayed ones.
+/// Messages of other accounts do not wait for the delayed messages.
 #[db_test]
 async fn more_messages_than_one_claim_are_delayed_in_one_round(t: &TestApp) {
     let team = quiet_team(t).await;
@@ -203,7 +202,7 @@ async fn more_messages_than_one_claim_are_delayed_in_one_round(t: &TestApp) {
     assert_eq!(t.number("SELECT COUNT(*) FROM message WHERE status = 'DELIVERED'").await, 301);
 }
 
-/// Scheduled messages keep waiting until their time.
+/// Scheduled messages still wait until their `sendAt`.
 #[db_test]
 async fn delayed_messages_follow_the_new_quiet_hours(t: &TestApp) {
     let team = quiet_team(t).await;

@@ -1,4 +1,4 @@
-//! Sending a message: its price, what is refused, and repeats with the same idempotency key.
+//! Sending a message: its price, the reasons for a refusal, and repeats with the same idempotency key.
 
 use db_test::db_test;
 use serde_json::{Value, json};
@@ -137,7 +137,7 @@ async fn values_at_the_limits_are_accepted(t: &TestApp) {
     }
 }
 
-/// The status, limit and balance at the time of the repeat do not matter.
+/// The account's status, credit limit and balance at the time of the repeat do not matter.
 #[db_test]
 async fn a_repeat_returns_the_first_message(t: &TestApp) {
     t.set_sms_price(1_000_000).await;
@@ -150,8 +150,8 @@ async fn a_repeat_returns_the_first_message(t: &TestApp) {
     t.change_status(&team, &sub.id, "suspendSubAccount").await;
     let before = t.everything().await;
 
-    // This input is equal after normalization: the channel is given, the number has spaces, and the keys are in another
-    // order.
+    // This input equals the first one after normalization: the channel is given, the number has spaces, and the keys of
+    // the metadata are in another order.
     let same = json!({ "to": "+1 (202) 555-0123", "channel": "SMS", "text": "Hi",
                        "metadata": { "a": 2, "b": 1.50 }, "idempotencyKey": "order-1" });
     let repeat = t.send(&sub.key, same.clone()).await;

@@ -28,7 +28,8 @@ const SEND_MANY: &str = "mutation($input: [SendMessageInput!]!) { sendMessages(i
 const QUOTE: &str = "query($input: SendMessageInput!) { messageQuote(input: $input) \
                      { cost wouldBeAccepted errors { code field } } }";
 
-/// Deletes the TEST messages whose retention has ended, as at the beginning of a worker's round. Returns their number.
+/// Deletes the TEST messages whose retention has ended, as a worker does at the beginning of a round. Returns the
+/// number of deleted messages.
 async fn delete_ended(app: &App) -> Result<usize, Fault> {
     Ok(test_retention::delete_ended(app, None).await?.messages)
 }
@@ -37,7 +38,7 @@ async fn send_many(t: &TestApp, key: &str, input: Vec<Value>) -> Answer {
     t.ask_with(key, SEND_MANY, json!({ "input": input })).await
 }
 
-/// The code of each payload of a `sendMessages`; empty for an accepted message.
+/// Returns the error code of each payload of a `sendMessages` call. The code of an accepted message is empty.
 fn codes(answer: &Answer) -> Vec<String> {
     let payloads = answer.data()["sendMessages"].as_array().expect("a list");
     let code = |payload: &Value| payload["errors"][0]["code"].as_str().unwrap_or("").to_owned();
@@ -52,7 +53,7 @@ fn keyed(key: &str, text: &str) -> Value {
     json!({ "to": "+12025550123", "text": text, "idempotencyKey": key })
 }
 
-/// Adds to the numbers of stored TEST messages and bytes in the account's row.
+/// Adds to the account's counts of stored TEST messages and of their bytes.
 async fn store(t: &TestApp, account_id: &str, messages: i64, bytes: i64) {
     let id = match t.app.db.backend() {
         sea_orm::DbBackend::Postgres => format!("'{account_id}'"),
@@ -65,13 +66,13 @@ async fn store(t: &TestApp, account_id: &str, messages: i64, bytes: i64) {
     .await;
 }
 
-/// The number and bytes of stored TEST messages of all accounts in total.
+/// Returns the total number of stored TEST messages of all accounts, and the total number of their bytes.
 async fn stored(t: &TestApp) -> (i64, i64) {
     let sum = |column| format!("SELECT CAST(SUM({column}) AS BIGINT) FROM account");
     (t.number(&sum("test_message_count")).await, t.number(&sum("test_message_bytes")).await)
 }
 
-/// At the limit, a quote is refused too. Other accounts, repeats and LIVE messages are not affected.
+/// At the limit, quotes are refused too. Other accounts, repeats and LIVE messages are not affected.
 #[db_test]
 async fn the_number_and_bytes_of_stored_test_messages_are_limited_per_account(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -99,7 +100,7 @@ async fn the_number_and_bytes_of_stored_test_messages_are_limited_per_account(t:
         let refused = json!({ "cost": 0, "wouldBeAccepted": false,
                               "errors": [{ "code": "TEST_STORAGE_FULL", "field": [] }] });
         assert_eq!(quote.data()["messageQuote"], refused);
-        // Other reasons for a refusal come first.
+        // This message is refused for another reason. This reason is checked before the storage limit.
         let opposed = t.send(&test, json!({ "to": "+15005550005", "text": "H" })).await;
         assert_eq!(opposed.refusals(), ["INSUFFICIENT_BALANCE"]);
         let repeat = t.send(&test, keyed("first", "Hello")).await;
@@ -114,11 +115,12 @@ async fn the_number_and_bytes_of_stored_test_messages_are_limited_per_account(t:
 
     let quote = t.ask_with(&test, QUOTE, json!({ "input": input("H") })).await;
     assert_eq!(quote.data()["messageQuote"]["wouldBeAccepted"], true);
-    // The sub-account has sent one message and twice two messages; the main account has sent two. Each has 5 bytes.
+    // Five messages of the sub-account are stored (one, then two in each round), and two of the main account. Each
+    // message has 5 bytes.
     assert_eq!(stored(t).await, (7, 5 + 2 * 10 + 2 * 5));
 }
 
-/// The counts are also correct after a batch with several accounts and both environments.
+/// The counts in the row are also correct after a batch with several accounts and both environments.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stored_test_messages_are_counted_in_the_row_of_their_account(t: &TestApp) {
@@ -143,8 +145,8 @@ async fn stored_test_messages_are_counted_in_the_row_of_their_account(t: &TestAp
     assert_eq!(t.number("SELECT COUNT(*) FROM message WHERE environment = 'LIVE'").await, 60);
 }
 
-/// The seven days are exact to the millisecond. They begin at `sendAt` if that is later than the acceptance. LIVE
-/// messages are kept.
+/// The retention of seven days is exact to the millisecond. It begins at the acceptance, or at `sendAt` if `sendAt` is
+/// later. LIVE messages are kept.
 #[db_test]
 async fn test_messages_are_deleted_after_seven_days(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -228,7 +230,7 @@ async fn a_round_deletes_a_limited_number_of_messages(t: &TestApp) {
     assert_eq!((i64::try_from(both), stored(t).await, rows().await), (Ok(rest), (0, 0), 0));
 }
 
-/// The worker continues with the other messages that it has claimed.
+/// The worker continues with the other messages of its claim.
 #[db_test]
 async fn a_message_that_a_worker_has_claimed_is_deleted(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -247,7 +249,7 @@ async fn a_message_that_a_worker_has_claimed_is_deleted(t: &TestApp) {
     assert_eq!((t.number(delivered).await, stored(t).await), (1, (0, 0)));
 }
 
-/// The deletion is retried in the next round.
+/// The deletion of the remaining messages is retried in the next round.
 #[db_test]
 async fn a_message_that_cannot_be_deleted_delays_no_other(t: &TestApp, database: Database) {
     let (team, other) = (t.team(0).await, t.team(0).await);
@@ -296,7 +298,8 @@ async fn a_message_that_cannot_be_deleted_delays_no_other(t: &TestApp, database:
     assert_eq!(delete_ended(&t.app).await.expect("the messages are deleted"), 1);
 }
 
-/// Waiting for the message could cause a deadlock, because the other transaction may need the team's lock next.
+/// If the deletion waited for the message, a deadlock could occur, because the other transaction may need the team's
+/// lock next.
 #[db_test(postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_locked_by_another_transaction_is_deleted_later(t: &TestApp) {
@@ -317,13 +320,13 @@ async fn a_message_locked_by_another_transaction_is_deleted_later(t: &TestApp) {
     assert_eq!(stored(t).await, (0, 0));
 }
 
-/// The deletion also corrects the count. Until then, the reconciliation reports it.
+/// Until these messages are deleted, the reconciliation reports the wrong count.
 #[db_test]
 async fn messages_that_an_older_version_did_not_count_are_deleted_too(t: &TestApp) {
     let team = t.team(0).await;
     let test = t.api_key(&team, &team.main_account_id, "TEST").await;
     assert_eq!(codes(&send_many(t, &test, vec![input("Hello"); 3]).await), [""; 3]);
-    // The row has this count if an older version stored the message.
+    // An older version stored messages with this value, and did not add them to the account's counts.
     t.execute("UPDATE message SET word_bytes = 0").await;
     store(t, &team.main_account_id, -3, -15).await;
     t.step(TimeDelta::days(1));

@@ -1,4 +1,4 @@
-//! How many bytes of content one call and one account may write.
+//! The limits on the bytes of content that one call and one account may write.
 
 use db_test::db_test;
 use serde_json::{Value, json};
@@ -20,21 +20,21 @@ use crate::harness::{Answer, TestApp};
 
 const SEND_MANY: &str = "mutation($input: [SendMessageInput!]!) { sendMessages(input: $input) \
                          { message { id } errors { code } } }";
-/// Maximum size of the HTML, in bytes.
+/// Maximum size of an e-mail's HTML, in bytes.
 const LONG: usize = 100 * 1024;
-/// The variables with which the template produces `LONG` bytes.
+/// Returns the variables with which [`long_template`] produces `LONG` bytes.
 fn parts() -> Value {
     json!({ "part": "x".repeat(LONG / 100) })
 }
 
-/// An e-mail template whose output length depends on its variable.
+/// Creates an e-mail template whose output length depends on its variable. Returns the template's id.
 async fn long_template(t: &TestApp, key: &str) -> String {
-    // The template itself is shorter than its output.
+    // The source of the template is shorter than the template's output.
     let bodies = json!([{ "channel": "EMAIL", "html": "{{ part }}".repeat(100) }]);
     t.template(key, bodies, json!([{ "name": "part" }])).await
 }
 
-/// An e-mail with this many bytes in each of its parts.
+/// Returns the input for an e-mail with this many bytes in each of its parts.
 fn email(text: usize, html: usize, subject: usize, metadata: usize) -> Value {
     let frame = json!({ "a": "" }).to_string().len();
     json!({
@@ -43,8 +43,8 @@ fn email(text: usize, html: usize, subject: usize, metadata: usize) -> Value {
     })
 }
 
-/// Text, HTML, subject and metadata count, whether they come from the input or from templates. One byte too many in any
-/// of them refuses the whole call.
+/// The limit includes text, HTML, subject and metadata, whether they come from the input or from templates. If the
+/// content is one byte too large, the whole call is refused.
 #[db_test]
 async fn all_content_of_a_call_counts(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -71,7 +71,7 @@ async fn all_content_of_a_call_counts(t: &TestApp) {
         assert_eq!((refused.status.as_u16(), refused.codes()), (200, vec!["BAD_USER_INPUT"]));
     }
     assert_eq!(t.everything().await, before);
-    // A message refused for another reason does not count.
+    // The limit does not include a message that is refused for another reason.
     let refused = call(email(half, half, subject, 17 * 1024)).await;
     assert_eq!(refused.data()["sendMessages"][20]["errors"][0]["code"], "METADATA_INVALID");
     let fits = call(email(half, half, subject, metadata)).await;
@@ -105,10 +105,10 @@ async fn variables_of_templates_count(t: &TestApp) {
     assert!(sent.iter().all(|sent| matches!(sent, Sent::Accepted(_))), "{sent:?}");
 }
 
-/// Uses up the account's current write rate, except for some bytes.
+/// Uses up the account's current write rate, except for a few kilobytes.
 fn exhaust(t: &TestApp, account_id: &str) {
     let account_id: Uuid = account_id.parse().expect("an id");
-    // Another team's id is used, so that only the account's rate is used up.
+    // The id of the account's team is replaced, so that only the account's rate is used up, and not the team's.
     let writer = AccountIds { team_id: Uuid::nil(), account_id };
     let mut piece = usize::try_from(BURST_BYTES).expect("a small number");
     while piece > 4_096 {
@@ -128,7 +128,7 @@ async fn an_account_over_its_write_rate_is_refused_with_the_time_to_retry(t: &Te
     let (contact, _) = t.contact(&team.key, &["ada@example.com"]).await;
     let email = json!({ "to": "a@example.com", "text": long, "html": long });
     let metadata = json!({ "a": "x".repeat(16 * 1024 - 8) });
-    // The limit of a template's line is lower.
+    // Each line is short, because a template's lines have a lower limit.
     let lines = format!("{}\n", "x".repeat(1_023)).repeat(LONG / 1_024);
     let large = json!([{ "channel": "EMAIL", "text": lines, "html": lines }]);
     let send =
@@ -191,8 +191,8 @@ async fn an_account_over_its_write_rate_is_refused_with_the_time_to_retry(t: &Te
     assert_eq!(t.send(&sub.key, email).await.refusals(), [""; 0], "another account's rate");
 }
 
-/// The response to a call when the account's write rate is used up, and all rows before the call. On a slow machine,
-/// the rate may recover before the call is judged, so the call is repeated.
+/// Makes a call while the account's write rate is used up. Returns the response and all rows from before the call. On a
+/// slow machine, the rate may recover before the call is checked, so an accepted call is repeated.
 async fn refused(
     t: &TestApp,
     account_id: &str,
@@ -219,7 +219,7 @@ async fn refused(
     panic!("{query}: the request is never refused");
 }
 
-/// The error of a conflict reveals none of the template's content.
+/// The error for a conflict reveals none of the template's content.
 #[db_test]
 async fn a_repeat_returns_the_first_content_whatever_its_template_produces_now(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -254,7 +254,7 @@ async fn a_repeat_returns_the_first_content_whatever_its_template_produces_now(t
     assert_eq!(again[4]["message"]["html"], "y");
     assert_eq!(again[5]["message"], again[4]["message"]);
 
-    // The response to a hundred repeats is limited like any other: 32 MiB per request.
+    // The response to a hundred repeats has the same limit as every other response: 32 MiB per request.
     let fields: String = (0..4)
         .map(|at| format!("a{at}: sendMessages(input: $input) {{ replayed errors {{ code }} }} "))
         .collect();

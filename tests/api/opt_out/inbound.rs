@@ -1,4 +1,4 @@
-//! Inbound messages through the sandbox's hook: words with which a person opts out and in again.
+//! Inbound messages through the sandbox's hook, with words by which a person opts out or opts in again.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ async fn write(t: &TestApp, key: &str, text: &str) -> Answer {
     t.request(inbound(key, body.to_string())).await
 }
 
-/// A stop or start word must be the whole text. Case and punctuation do not matter.
+/// A stop or start word has an effect only if it is the whole message. Case and punctuation do not matter.
 #[db_test]
 async fn stop_words_opt_out_and_start_words_opt_in(apps: &Apps) {
     let t = start(apps, true).await;

@@ -1,4 +1,4 @@
-//! Opt-outs: added, imported, removed and listed, and their position among the reasons for a refusal.
+//! Opt-outs: adding, importing, removing and listing them, and the order of the checks that refuse a message.
 
 use db_test::db_test;
 use migration::{Migrator, MigratorTrait as _};
@@ -35,7 +35,7 @@ async fn quoted(t: &TestApp, key: &str, input: Value) -> Value {
 }
 
 /// The message is refused on the opt-out's channel, in both environments, alone and in a batch. Messages of other
-/// accounts are sent, and so are this account's messages after the removal.
+/// accounts are sent. After the opt-out is removed, messages of this account are sent too.
 #[db_test]
 async fn a_message_to_an_opted_out_address_is_refused_and_not_charged(t: &TestApp) {
     let team = t.team(1000).await;
@@ -172,7 +172,7 @@ async fn up_to_1000_opt_outs_are_imported_with_a_verdict_each(t: &TestApp) {
     assert_eq!(verdicts[996], refused("ADDRESS_INVALID"));
     assert_eq!(verdicts[997], refused("REASON_INVALID"));
     assert_eq!(verdicts[998], done("a@b.io", json!("one")));
-    // The same mailbox, written differently.
+    // Both addresses are the same mailbox.
     assert_eq!(verdicts[999], verdicts[998]);
     assert_eq!(t.number("SELECT COUNT(*) FROM opt_out WHERE source = 'API'").await, 1);
     assert_eq!(t.number("SELECT COUNT(*) FROM opt_out").await, 997);

@@ -6,7 +6,7 @@ use tollgate::domain::phone_number::NUMBERS_MAX;
 
 use crate::harness::{Database, Postgres, Sqlite, TestApp, text};
 
-/// Bought and transferred numbers count. Released numbers no longer count.
+/// The limit includes bought and transferred numbers, but not released numbers.
 #[db_test]
 async fn an_account_has_at_most_1000_phone_numbers(t: &TestApp, database: Database) {
     let team = t.team(1_000).await;

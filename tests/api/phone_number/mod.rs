@@ -14,7 +14,8 @@ use crate::harness::{Answer, TestApp, text};
 const NUMBER: &str = "phoneNumber { id number country type capabilities name status upfrontPrice \
                       monthlyPrice renewsAt releasesAt releasedAt } errors { code field }";
 
-/// Two phone numbers of the United States at 100 and 250.5 cents a month, and one that is free of charge.
+/// Inventory lines: two phone numbers of the United States for 250.5 and 250 cents a month, one that is free, and one
+/// of Germany.
 const STOCK: &str = "+12025550101,US,LOCAL,SMS,100,250.5\n\
                      +12025550102,US,TOLL_FREE,SMS WHATSAPP,0,250\n\
                      +12025550103,US,LOCAL,WHATSAPP,0,0\n\
@@ -37,7 +38,7 @@ async fn release(t: &TestApp, key: &str, id: &str) -> Answer {
     t.ask_with(key, &query, json!({ "id": id })).await
 }
 
-/// The numbers that are available.
+/// Returns the available phone numbers that match the filter.
 async fn available(t: &TestApp, key: &str, filter: Value) -> Vec<String> {
     let query = "query($filter: AvailablePhoneNumberFilter!) \
                  { availablePhoneNumbers(filter: $filter) { number } }";

@@ -101,8 +101,8 @@ async fn a_test_key_searches_and_reads_phone_numbers_and_changes_none(t: &TestAp
     assert_eq!(available(t, &key, json!({ "country": "US" })).await.len(), 3);
 }
 
-/// The main account identifies the phone numbers by their ids, and sees no other data of them. No money moves; the new
-/// account pays for the next month.
+/// The main account identifies the phone numbers by their ids, and sees no other data about them. A transfer costs
+/// nothing. The new account pays for the next month.
 #[db_test]
 async fn a_main_account_transfers_phone_numbers_within_its_team(t: &TestApp) {
     t.stock(STOCK).await;
@@ -134,7 +134,8 @@ async fn a_main_account_transfers_phone_numbers_within_its_team(t: &TestApp) {
     }
     let own = json!({ "id": other.main_account_id });
     assert_eq!(transfer(t, &other.key, &id, own).await.refusals(), ["NOT_FOUND"]);
-    // A transfer to the account that already has the number changes nothing and does not show the number's name.
+    // A transfer to the account that already has the number changes nothing, and the response does not show the
+    // number's name.
     let stayed = transfer(t, &team.key, &id, json!({ "externalId": "abc" })).await;
     assert_eq!(stayed.data()["transferPhoneNumber"]["phoneNumber"]["name"], Value::Null);
     assert_eq!(t.everything().await, before);

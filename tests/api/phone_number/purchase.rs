@@ -1,4 +1,4 @@
-//! Buying a phone number: exactly once, within balance and credit limit, and what is refused.
+//! Buying a phone number: exactly once, within balance and credit limit, and the reasons for a refusal.
 
 use std::sync::Arc;
 
@@ -70,7 +70,7 @@ async fn a_purchase_charges_one_fee_and_updates_balance_total_ledger_and_usage(t
     let one = format!("{{ phoneNumber(id: {}) {{ number }} }}", number["id"]);
     assert_eq!(t.ask(&sub.key, &one).await.data()["phoneNumber"], mine["nodes"][0]);
 
-    // A main account has no total spent.
+    // The total spent of a main account is null.
     assert_eq!(buy(t, &team.key, "+12025550102").await.refusals(), [""; 0]);
     let left = json!({ "balance": 398.67, "totalSpent": null });
     assert_eq!(money(t, &team.key).await, left);
@@ -120,9 +120,9 @@ async fn a_purchase_reports_the_first_reason_in_order_and_changes_nothing(t: &Te
             json!(["input", "idempotencyKey"]),
         ),
         ("", json!({ "number": "+12025550199" }), "NUMBER_UNAVAILABLE", json!(["input", "number"])),
-        // Numbers that are already bought get the same error as unknown ones.
+        // A number that is already bought has the same error as an unknown number.
         ("", json!({ "number": "+12025550101" }), "NUMBER_UNAVAILABLE", json!(["input", "number"])),
-        // From here on, each case adds a reason for a refusal to all earlier ones.
+        // From here on, each case adds a reason for a refusal, and the reasons of the earlier cases remain.
         (
             "UPDATE team SET balance_micros = 2499999",
             with("name", json!("x")),
@@ -159,7 +159,7 @@ async fn a_purchase_reports_the_first_reason_in_order_and_changes_nothing(t: &Te
         assert_eq!(payload["errors"][0]["field"], field, "{input}");
         assert_eq!(payload["phoneNumber"], Value::Null);
         assert_eq!(t.everything().await, before, "{input}");
-        // A repeat returns the first purchase, even if it would now be refused.
+        // A repeat returns the first purchase, even if a new purchase would be refused now.
         let replayed = t.purchase(&sub.key, first.clone()).await;
         assert_eq!(replayed.data()["purchasePhoneNumber"]["replayed"], true, "{sql}");
         assert_eq!(t.everything().await, before, "{input}");

@@ -1,5 +1,5 @@
-//! A sender's phone number. The number identifies the sender while it is ACTIVE and belongs to the sender's account,
-//! and cannot be released or transferred while a sender uses it or a waiting message needs it.
+//! The phone number of a sender. Messages are sent from the number while it is ACTIVE and belongs to the sender's
+//! account. The number cannot be released or transferred while a sender uses it or a waiting message needs it.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::harness::{Answer, Setup, TestApp, UNKNOWN_IDS, text};
 
 const NUMBER: &str = "+12025550101";
 
-/// Adds this line to the inventory, buys its number, and returns the phone number's id.
+/// Adds this line to the inventory, buys the line's number, and returns the phone number's id.
 async fn buy(t: &TestApp, key: &str, line: &str) -> String {
     t.stock(&format!("{line}\n")).await;
     let number = line.split(',').next().expect("a number");
@@ -45,7 +45,7 @@ async fn cancel(t: &TestApp, key: &str, id: &str) {
     assert_eq!(t.ask_with(key, query, json!({ "id": id })).await.refusals(), [""; 0]);
 }
 
-/// Sends a message and returns its id and `from`.
+/// Sends a message. Returns the message's id and `from`.
 async fn sent(t: &TestApp, key: &str, input: Value) -> (String, Value) {
     let query = "mutation($input: SendMessageInput!) { sendMessage(input: $input) \
                  { message { id from } errors { code message field } } }";
@@ -55,19 +55,19 @@ async fn sent(t: &TestApp, key: &str, input: Value) -> (String, Value) {
     (text(&message["id"]), message["from"].clone())
 }
 
-/// The channels and the number of a sender.
+/// Returns the channels and the phone number of a sender.
 async fn sender(t: &TestApp, key: &str, id: &str) -> Value {
     let query = format!("{{ sender(id: \"{id}\") {{ channels phoneNumber {{ id number }} }} }}");
     t.ask(key, &query).await.data()["sender"].clone()
 }
 
-/// The `from` and the sender of a message.
+/// Returns the `from` and the sender of a message.
 async fn origin(t: &TestApp, key: &str, id: &str) -> Value {
     let query = format!("{{ message(id: \"{id}\") {{ from sender {{ id }} }} }}");
     t.ask(key, &query).await.data()["message"].clone()
 }
 
-/// The errors of the only root field.
+/// Returns the errors of the only root field.
 fn errors_of(answer: &Answer) -> Value {
     let payload = answer.data().as_object().and_then(|data| data.values().next());
     payload.expect("a field")["errors"].clone()
@@ -82,8 +82,8 @@ const WAITED_FOR: &str =
     "A message from the number is waiting for delivery. Cancel it, or try again later.";
 const USED_BY_ITS_ACCOUNT: &str = "The number is in use. Set detach: true to transfer it anyway.";
 
-/// The number is used on its channels while its month is paid; a `whatsapp` of the sender takes precedence. The test
-/// covers both environments, contacts and templates.
+/// Messages on the phone number's channels are sent from the number while its month is paid. If the sender has a
+/// `whatsapp`, that takes precedence on WhatsApp. The test covers both environments, contacts and templates.
 #[db_test]
 async fn messages_are_sent_from_the_phone_number_of_their_sender(t: &TestApp) {
     let team = t.team(1000).await;
@@ -127,7 +127,7 @@ async fn messages_are_sent_from_the_phone_number_of_their_sender(t: &TestApp) {
     let refused = t.send(&sub.key, by("SMS")).await;
     assert_eq!(refused.refusals(), ["SENDER_UNAVAILABLE"]);
     assert_eq!(t.everything().await, before);
-    // The default sender need not support the channel.
+    // A message is accepted even if the default sender does not support the channel.
     assert_eq!(sent(t, &sub.key, sms).await.1, json!(null));
     t.execute("UPDATE phone_number SET status = 'ACTIVE', suspended_at = NULL").await;
 
@@ -167,12 +167,13 @@ async fn a_sender_uses_only_an_unused_phone_number_of_its_own_account(t: &TestAp
         assert_eq!(&errors_of(&update(t, &sub.key, &second, input).await), expected, "{id:?}");
     }
     assert_eq!(t.everything().await, before);
-    // A sender may be set to the number that it already has.
+    // The update may set the phone number that the sender already has.
     let again = update(t, &sub.key, &first, json!({ "phoneNumberId": number })).await;
     assert_eq!(again.refusals(), [""; 0]);
 }
 
-/// A number of the inventory must be set by its id instead, because the server knows which account has the number.
+/// A number in the inventory must be set with `phoneNumberId` instead, because the server knows which account has the
+/// number.
 #[db_test]
 async fn a_number_of_the_inventory_cannot_be_set_as_whatsapp(t: &TestApp) {
     let team = t.team(1000).await;
@@ -195,7 +196,7 @@ async fn a_number_of_the_inventory_cannot_be_set_as_whatsapp(t: &TestApp) {
     }
     assert_eq!(t.everything().await, before);
 
-    // A number that is added to the inventory later is no longer used.
+    // After the sender's number has been added to the inventory, messages are no longer sent from it.
     let by = json!({ "to": "+12025550123", "channel": "WHATSAPP", "text": "Hi", "senderId": id });
     let (message, from) = sent(t, &sub.key, by).await;
     assert_eq!(from, "+12025550199");
@@ -205,7 +206,7 @@ async fn a_number_of_the_inventory_cannot_be_set_as_whatsapp(t: &TestApp) {
     assert_eq!(*t.carrier.sent_from.lock().expect("the record"), [None]);
 }
 
-/// The number can be detached from its sender, which ends its use.
+/// After the number is detached from its sender, the number is no longer in use.
 #[db_test]
 async fn a_phone_number_in_use_is_neither_released_nor_transferred(t: &TestApp) {
     let team = t.team(1000).await;
@@ -270,7 +271,7 @@ async fn a_phone_number_in_use_is_neither_released_nor_transferred(t: &TestApp) 
     assert_eq!(origin(t, &sub.key, &from_number).await, without);
 }
 
-/// Waiting messages are then sent without a sender.
+/// After the number is suspended, waiting messages are sent without a sender.
 #[db_test]
 async fn an_unpaid_phone_number_is_no_longer_used_by_its_sender(t: &TestApp) {
     let team = t.team(203).await;
@@ -301,7 +302,7 @@ async fn an_unpaid_phone_number_is_no_longer_used_by_its_sender(t: &TestApp) {
     assert!(t.carrier.sent_from.lock().expect("the record").iter().all(Option::is_none));
 }
 
-/// Either one of the senders gets the number, or it is released.
+/// Either one of the senders gets the number, or the number is released.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_concurrent_senders_one_gets_the_phone_number(t: &Arc<TestApp>) {

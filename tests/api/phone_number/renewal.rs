@@ -1,5 +1,5 @@
-//! Renewal of phone numbers: each month is charged once and on its day, despite restarts and races. Also suspension,
-//! grace period and recovery, and the numbers of deactivated accounts.
+//! Renewal of phone numbers. Each month is charged once and on the right day, even if processes restart or run
+//! concurrently. The tests also cover suspension, the grace period, recovery, and the numbers of deactivated accounts.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ use tollgate::{
 use crate::harness::{Setup, TestApp, text};
 
 const NUMBER: &str = "+12025550101";
-/// Two phone numbers at 200 cents a month. The first has an upfront price of 100 cents, the second has none.
+/// Two phone numbers for 200 cents a month. The first one also has an upfront price of 100 cents.
 const STOCK: &str = "+12025550101,US,LOCAL,SMS,100,200\n+12025550102,US,LOCAL,SMS,0,200\n";
 const SECOND: TimeDelta = TimeDelta::seconds(1);
 
@@ -35,7 +35,7 @@ fn step_to(t: &TestApp, moment: &str) {
     t.step(moment - t.clock.now());
 }
 
-/// Status, `renewsAt` and `releasesAt` of a number.
+/// Returns `status`, `renewsAt` and `releasesAt` of a phone number.
 async fn state(t: &TestApp, key: &str, id: &str) -> [Value; 3] {
     let query = format!("{{ phoneNumber(id: \"{id}\") {{ status renewsAt releasesAt }} }}");
     let answer = t.ask(key, &query).await;
@@ -43,7 +43,7 @@ async fn state(t: &TestApp, key: &str, id: &str) -> [Value; 3] {
     ["status", "renewsAt", "releasesAt"].map(|name| number[name].clone())
 }
 
-/// A condition on a column of ids.
+/// Returns the SQL condition that a column contains this id.
 fn is(t: &TestApp, column: &str, id: &str) -> String {
     match t.app.db.backend() {
         DbBackend::Postgres => format!("{column} = '{id}'"),
@@ -51,8 +51,8 @@ fn is(t: &TestApp, column: &str, id: &str) -> String {
     }
 }
 
-/// In shorter months, the day is the last one of the month. After a downtime of several months, another process charges
-/// one month a day.
+/// If a month does not have the day of the purchase, the month's last day is used. After a downtime of several months,
+/// another process charges one month per day.
 #[db_test]
 async fn each_month_is_charged_once_on_the_day_of_the_purchase(t: &Arc<TestApp>) {
     let mut t = Arc::clone(t);
@@ -105,7 +105,7 @@ async fn each_month_is_charged_once_on_the_day_of_the_purchase(t: &Arc<TestApp>)
         (1..=7).rev().map(|month| json!({ "amount": -200, "phoneNumberMonth": month })).collect();
     expected.push(json!({ "amount": -100, "phoneNumberMonth": 0 }));
     assert_eq!(entries, json!(expected));
-    // Each month counts on the day on which it was charged.
+    // The usage of a day includes each month that was charged on that day.
     let usage = "{ account { usage(range: { from: \"2027-01-01\", to: \"2027-12-31\" }, \
                  groupBy: [MONTH]) { buckets { month figures { charged } } } } }";
     let buckets = t.ask(&team.key, usage).await.data()["account"]["usage"]["buckets"].clone();
@@ -136,7 +136,7 @@ async fn a_renewal_ignores_the_credit_limit_and_needs_the_whole_balance(t: &Test
         assert_eq!(t.ask(&sub.key, query).await.data()["account"], blocked);
     }
     assert_eq!(t.balance(&team).await, json!(200));
-    // The balance is exactly sufficient, and then one micro-unit too low.
+    // The balance is exactly sufficient for the next month. For the month after, it is one micro-unit too low.
     step_to(t, "2026-06-16T12:00:00Z");
     t.renew().await;
     assert_eq!(t.balance(&team).await, json!(0));
@@ -156,8 +156,8 @@ async fn a_renewal_ignores_the_credit_limit_and_needs_the_whole_balance(t: &Test
     assert_eq!(t.everything().await, after, "a second round changes nothing");
 }
 
-/// A suspended number is renewed when the balance is sufficient, and keeps its day of the month. After the grace period
-/// it is released.
+/// A suspended number is renewed when the balance is sufficient again, and the day of the month does not change. If the
+/// grace period ends before that, the number is released.
 #[db_test]
 #[case(TimeDelta::days(7) - SECOND, false)]
 #[case(TimeDelta::days(7), true)]
@@ -194,7 +194,7 @@ async fn a_suspended_number_has_a_grace_period_of_seven_days(
     }
 }
 
-/// The grace period begins when the month could not be paid, not when the month began.
+/// The grace period begins at the time when the month could not be paid, and not when the month began.
 #[db_test]
 async fn a_downtime_of_the_server_releases_no_number(t: &TestApp) {
     t.stock(STOCK).await;
@@ -214,8 +214,8 @@ async fn a_downtime_of_the_server_releases_no_number(t: &TestApp) {
     assert_eq!(state(t, &team.key, &id).await, active);
 }
 
-/// The balance does not matter. The month is paid if the account is reactivated within the grace period; otherwise the
-/// number is released.
+/// The next month is not charged while the account is inactive, even if the balance is sufficient. If the account is
+/// reactivated within the grace period, the month is charged then; otherwise the number is released.
 #[db_test]
 async fn a_number_of_an_inactive_account_is_suspended_at_the_end_of_its_month(t: &TestApp) {
     t.stock(STOCK).await;
@@ -277,7 +277,7 @@ async fn a_low_balance_pays_the_numbers_that_are_due_for_the_longest_time(t: &Te
     assert_eq!(spent.data()["account"]["totalSpent"], 700);
 }
 
-/// The numbers belong to several teams, and are more than fit in one batch.
+/// The numbers belong to several teams, and one batch is too small for all of them.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_processes_charge_each_month_once(t: &Arc<TestApp>) {
@@ -311,7 +311,7 @@ async fn a_fault_in_the_data_of_one_team_does_not_stop_the_renewals_of_others(t:
     for (at, team) in teams.iter().enumerate() {
         t.phone_number(&team.key, &format!("+120255501{at:02}")).await;
     }
-    // A forged entry for the next fee makes the unique index refuse the real one.
+    // A forged entry for the next fee makes the unique index refuse the real entry.
     let forge = format!(
         "INSERT INTO ledger_entry (id, team_id, account_id, phone_number_id, phone_number_month, kind, \
          amount_micros, balance_after_micros, created_at) SELECT team_id, team_id, account_id, \
@@ -327,7 +327,8 @@ async fn a_fault_in_the_data_of_one_team_does_not_stop_the_renewals_of_others(t:
     for (team, left) in teams.iter().zip([998, 999, 998]) {
         assert_eq!(t.balance(team).await, json!(left));
     }
-    // The forged entry becomes valid, since entries cannot be deleted.
+    // Ledger entries cannot be deleted. To pass the checks after the test, the data is changed to agree with the forged
+    // entry.
     for (set, column) in [
         ("team SET balance_micros = 9980000", "id"),
         ("phone_number SET months_paid = 2", "team_id"),
@@ -337,7 +338,7 @@ async fn a_fault_in_the_data_of_one_team_does_not_stop_the_renewals_of_others(t:
     }
 }
 
-/// The month that was charged while the clock was ahead counts as paid after the clock is corrected.
+/// The month that was charged while the clock was ahead remains paid after the clock is corrected.
 #[db_test]
 async fn a_clock_that_is_years_ahead_charges_only_one_month(t: &TestApp) {
     t.stock(STOCK).await;

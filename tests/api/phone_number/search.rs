@@ -51,7 +51,7 @@ async fn available_numbers_are_filtered_by_country_type_digits_and_capabilities(
     let two = t.ask_with(&team.key, query, json!({ "filter": us, "first": 2 })).await;
     assert_eq!(two.data()["availablePhoneNumbers"].as_array().map(Vec::len), Some(2));
 
-    // The length of the list counts like a page size.
+    // The cost of the list depends on its length in the same way as the cost of a page.
     let fields = "number country type capabilities upfrontPrice monthlyPrice";
     for (lists, codes) in [(8, &[][..]), (9, &["QUERY_TOO_LARGE"])] {
         let list = |at| {

@@ -1,4 +1,4 @@
-//! Generates the page of the program's commands from the definitions that clap reads.
+//! Generates the reference page about the program's commands from the definitions that clap reads.
 
 use clap::{Arg, Command, CommandFactory as _};
 use tollgate::cli::Cli;
@@ -72,7 +72,7 @@ fn table<'o>(page: &mut Page, options: impl Iterator<Item = &'o Opt>) {
     }
 }
 
-/// All commands without subcommands, in the order of `--help`.
+/// Returns all commands without subcommands, in the order of `--help`.
 pub fn leaves() -> Vec<Leaf> {
     let mut program = Cli::command();
     program.build();
@@ -97,7 +97,7 @@ fn add_leaves(command: &Command, name: &str, leaves: &mut Vec<Leaf>) {
     }
 }
 
-/// The options that more than half of the commands have with the same meaning.
+/// Returns the options that more than half of the commands have with the same meaning.
 pub fn common(leaves: &[Leaf]) -> Vec<Opt> {
     let of_most = |option: &&Opt| {
         let count = leaves.iter().filter(|leaf| leaf.options.contains(option)).count();
@@ -121,7 +121,7 @@ impl Leaf {
 impl Opt {
     fn of(arg: &Arg) -> Self {
         let help = in_one_line(arg.get_long_help().or(arg.get_help()));
-        // If the code supplies the default, the help ends with it.
+        // If a default value is supplied by the code, and not by clap, the help text ends with this value.
         let (mut meaning, default) = if let Some((before, default)) = help.split_once(" [default: ")
         {
             (ended(before), default.trim_end_matches(']').to_owned())
@@ -148,7 +148,7 @@ impl Opt {
     }
 }
 
-/// The text formatted as code; empty text stays empty.
+/// Formats text as code. Empty text stays empty.
 pub fn code(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!("`{text}`") }
 }
@@ -158,7 +158,7 @@ fn in_one_line(text: Option<&clap::builder::StyledStr>) -> String {
     ended(&text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-/// The help text with a full stop, because clap removes it from the end.
+/// Appends the full stop that clap removes from the end of a help text.
 fn ended(text: &str) -> String {
     let has_end = text.is_empty() || text.ends_with(['.', ']', ':']);
     format!("{text}{}", if has_end { "" } else { "." })

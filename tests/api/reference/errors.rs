@@ -1,4 +1,5 @@
-//! Generates the page of errors: the codes of each mutation from the schema, and those of top-level errors.
+//! Generates the reference page about errors. The page lists the codes of each mutation, read from the schema, and the
+//! codes of top-level errors.
 
 use std::collections::HashMap;
 
@@ -75,7 +76,8 @@ impl Schema {
         Self { types: types.collect() }
     }
 
-    /// The enums of codes in the order of the mutations, each with the root fields that use it.
+    /// Returns the enums of error codes in the order of the mutations. Each enum is paired with the root fields that
+    /// use it.
     fn refusals(&self) -> Vec<(Vec<&str>, &str)> {
         let mut refusals: Vec<(Vec<&str>, &str)> = Vec::new();
         for field in self.fields("Mutation").iter().chain(self.fields("Query")) {
@@ -91,7 +93,7 @@ impl Schema {
         refusals
     }
 
-    /// The enum of the codes that a payload or a verdict can have.
+    /// Returns the name of the enum with the codes that a payload or a verdict can have.
     fn codes_of(&self, payload: &str) -> Option<&str> {
         let errors = self.field(payload, "errors").map_or(payload, name_of);
         self.field(errors, "code").map(name_of).filter(|codes| codes.ends_with("ErrorCode"))
@@ -110,7 +112,7 @@ impl Schema {
     }
 }
 
-/// The name of a type without its lists.
+/// Returns the name of a type, without the lists around it.
 fn name_of(of: &Type) -> &str {
     match &of.base {
         BaseType::Named(name) => name,
@@ -118,7 +120,7 @@ fn name_of(of: &Type) -> &str {
     }
 }
 
-/// A description in one line.
+/// Returns a description in one line.
 fn description(text: Option<&async_graphql::Positioned<String>>) -> String {
     let text = text.map(|text| text.node.as_str()).unwrap_or_default();
     text.split_whitespace().collect::<Vec<_>>().join(" ")

@@ -1,4 +1,4 @@
-//! Generates the page of limits. Every number comes from the constant that the server enforces.
+//! Generates the reference page about limits. Every number comes from the constant that the server enforces.
 
 use tollgate::{
     db::{ACQUIRE_TIMEOUT, OUTAGE_CHARGE_MAX, REQUEST_CONNECTIONS_MAX, WORKER_CONNECTIONS},
@@ -123,7 +123,7 @@ fn requests(page: &mut Page) {
     parts_of_requests(page);
 }
 
-/// The limits of the parts of a request.
+/// Adds the limits on the parts of a request.
 fn parts_of_requests(page: &mut Page) {
     page.text("A field whose arguments exceed one of these limits fails with BAD_USER_INPUT:");
     let rows =
@@ -462,7 +462,7 @@ fn templates(page: &mut Page) {
 
 fn connections(page: &mut Page) {
     page.heading("Connections");
-    // The maximum number of headers is the limit of hyper.
+    // hyper sets the maximum number of headers.
     let head = format!(
         "{}, 100 headers, {} from its first byte",
         bytes(http::HEAD_BYTES_MAX),

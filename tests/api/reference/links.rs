@@ -44,13 +44,13 @@ fn add_documents(folder: &Path, documents: &mut Vec<PathBuf>) {
     }
 }
 
-/// The targets of links that are not on other servers.
+/// Returns the targets of all links, except for links to other servers.
 fn links(text: &str) -> impl Iterator<Item = &str> {
     let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
     targets.filter(|target| !target.contains("://") && !target.contains(char::is_whitespace))
 }
 
-/// The anchors of headings, as GitHub generates them.
+/// Returns the anchors of a document's headings, as GitHub generates them.
 fn anchors(text: &str) -> impl Iterator<Item = String> {
     let headings = text.lines().filter(|line| line.starts_with('#'));
     headings.map(|heading| {

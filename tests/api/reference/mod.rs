@@ -1,6 +1,6 @@
-//! The pages of `docs/reference` are generated from the code, except for `http.md`. The tests compare the committed
-//! pages with the generated ones. To write the pages after a change:
-//! `UPDATE_REFERENCE=1 cargo test --test api reference::`.
+//! The pages in `docs/reference` are generated from the code, except for `http.md`. The tests compare the committed
+//! pages with the generated pages. To write the pages after a change: `UPDATE_REFERENCE=1 cargo test --test api
+//! reference::`.
 
 mod command_line;
 mod errors;
@@ -33,11 +33,12 @@ fn the_page_of_settings_is_current() {
     check("settings.md", settings::page());
 }
 
-/// Limits belong on their generated page, where their numbers are always correct.
+/// Limits belong on the generated page about limits, where the numbers are always correct.
 #[test]
 fn the_page_of_http_has_no_numbers_but_statuses_and_names() {
     const STATUSES: [&str; 6] = ["200", "400", "429", "431", "501", "503"];
-    // The version of persisted queries, W3C, SHA-256, HTTP/1.0, RFC 9112, and the checks of `graphql-http`.
+    // These numbers are in the version of persisted queries, W3C, SHA-256, HTTP/1.0, RFC 9112, and the number of checks
+    // of `graphql-http`.
     const NAMES: [&str; 6] = ["1", "3", "256", "1.0", "9112", "61"];
     let page = fs::read_to_string(path("http.md")).expect("the page exists");
     let words = page.split(|char: char| !char.is_ascii_digit() && !".,".contains(char));
@@ -47,7 +48,7 @@ fn the_page_of_http_has_no_numbers_but_statuses_and_names() {
     assert_eq!(others, [""; 0], "move the limits to tests/api/reference/limits.rs");
 }
 
-/// Compares a committed page with the generated one, or writes it.
+/// Compares a committed page with the generated page. With `UPDATE_REFERENCE`, writes the generated page instead.
 fn check(name: &str, page: Page) {
     let (path, expected) = (path(name), page.into_text());
     if std::env::var_os("UPDATE_REFERENCE").is_some_and(|update| update == "1") {

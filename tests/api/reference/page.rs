@@ -1,4 +1,4 @@
-//! The Markdown page that the generators of the reference build.
+//! The Markdown page that the generators of the reference pages build.
 
 use std::{fmt::Write as _, time::Duration};
 

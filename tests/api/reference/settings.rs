@@ -1,4 +1,4 @@
-//! Generates the page of settings: every environment variable that an option of the program reads.
+//! Generates the reference page about settings: every environment variable that an option of the program reads.
 
 use super::{
     command_line::{Leaf, Opt, code, common, leaves},
@@ -55,7 +55,7 @@ pub fn page() -> Page {
     page
 }
 
-/// The commands that have an option.
+/// Returns the names of the commands that have an option.
 fn commands(leaves: &[Leaf], option: &Opt) -> String {
     let names = |leaves: Vec<&Leaf>| {
         leaves.iter().map(|leaf| format!("`{}`", leaf.name)).collect::<Vec<_>>().join(", ")

@@ -1,4 +1,4 @@
-//! The rules of the schema.
+//! The rules that the schema follows.
 
 use async_graphql::{
     Positioned,
@@ -8,7 +8,7 @@ use async_graphql::{
     },
 };
 
-/// The violations of the rules, each with the name of the type or field, sorted.
+/// Returns the violations of the rules, sorted. Each violation begins with the name of the type or field.
 pub fn faults(sdl: &str) -> Vec<String> {
     let document = async_graphql::parser::parse_schema(sdl).expect("a schema");
     let mut faults = Faults(Vec::new());
@@ -88,7 +88,7 @@ impl Faults {
         } else if let Some(mutation) = name.strip_suffix("Payload") {
             self.has(name, object, "errors", &format!("[{mutation}Error!]!"));
             for field in &object.fields {
-                // Flags about the outcome are always present, but a created object is not.
+                // `errors` and `replayed` are always present. A created object is null if the mutation is refused.
                 let field = &field.node;
                 let is_word = ["errors", "replayed"].contains(&field.name.node.as_str());
                 if !is_word && !field.ty.node.nullable {
@@ -102,8 +102,9 @@ impl Faults {
         }
     }
 
-    /// A mutation `doThis` has a `DoThisInput`, if it has an input, and returns a `DoThisPayload`, or a list of
-    /// payloads if its input is a list. An import returns short verdicts instead.
+    /// Checks that a mutation `doThis` returns a `DoThisPayload`, and that its input, if it has one, is a
+    /// `DoThisInput`. If the input is a list, the result is a list of payloads. An import returns short verdicts
+    /// instead.
     fn of_mutation(&mut self, path: &str, field: &FieldDefinition) {
         let name = field.name.node.as_str();
         if name.starts_with("import") {
@@ -190,7 +191,7 @@ impl Faults {
         }
     }
 
-    /// A deprecation must contain its date of removal, for example 2027-01-31.
+    /// Checks that a deprecation contains the date of the removal, for example 2027-01-31.
     fn deprecation(&mut self, path: &str, directives: &[Positioned<ConstDirective>]) {
         let found = directives.iter().find(|found| found.node.name.node == "deprecated");
         let Some(found) = found else { return };
@@ -203,7 +204,7 @@ impl Faults {
     }
 }
 
-/// The innermost type of a list.
+/// Returns the innermost type of a list.
 fn named(of_type: &Type) -> &str {
     match &of_type.base {
         BaseType::Named(name) => name,

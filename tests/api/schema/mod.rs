@@ -1,4 +1,4 @@
-//! `schema.graphql` is the schema that the program serves, and it keeps the rules of `lint`.
+//! Checks that `schema.graphql` is the schema that the program serves, and that the schema follows the rules in `lint`.
 
 mod lint;
 
@@ -22,7 +22,7 @@ fn the_schema_breaks_no_rule() {
     assert_eq!(faults(&tollgate::graphql::sdl()), [""; 0]);
 }
 
-/// A schema that breaks no rule.
+/// A schema that follows all rules.
 const GOOD: &str = r#"
 "Asks." type Query {
   "Things." things("How many." first: Int "From." after: String "How many." last: Int "To." before: String): ThingConnection!
@@ -49,7 +49,7 @@ const GOOD: &str = r#"
 "Why not." enum MakeThingErrorCode { "Taken." TAKEN }
 "#;
 
-/// The rule finds no other fault in that schema.
+/// The broken rule is the only fault that is found in the schema.
 #[test]
 fn each_rule_finds_a_schema_that_breaks_it() {
     assert_eq!(faults(GOOD), [""; 0]);
@@ -150,8 +150,8 @@ fn no_field_or_argument_is_an_integer_of_more_than_32_bits() {
     assert_eq!(wide_integers(wide), ["b: Option<u64>,", "async fn c(&self) -> Vec<i64> {"]);
 }
 
-/// Lines of a source file that declare a field or argument of the schema with an integer type other
-/// than `i32`.
+/// Returns the lines of a source file that declare a field or argument of the schema with an integer type other than
+/// `i32`.
 fn wide_integers(source: &str) -> Vec<&str> {
     let is_wide = |line: &str| {
         let mut words = line.split(|sign: char| !sign.is_alphanumeric() && sign != '_');
@@ -172,7 +172,7 @@ fn wide_integers(source: &str) -> Vec<&str> {
         }
         let line = line.trim();
         is_signature |= line.starts_with("async fn ");
-        // The first line of a payload names the type that the domain returns.
+        // The first line of a payload names the type that the domain returns, so it declares no field of the schema.
         let is_of_domain = line.ends_with("=> {");
         if is_served && (is_signature || !is_object) && !is_of_domain && is_wide(line) {
             found.push(line);

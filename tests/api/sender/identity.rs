@@ -1,4 +1,5 @@
-//! The sender that a message uses: the given one or the default one, with its identity at the time of the acceptance.
+//! The sender of a message. A message uses the given sender or the default sender, with the sender's identity at the
+//! time of the acceptance.
 
 use std::time::Duration;
 
@@ -21,21 +22,21 @@ use crate::harness::{Answer, Database, Postgres, Sqlite, TestApp, UNKNOWN_IDS, t
 const SENT: &str =
     "{ message { id from sender { id name } } replayed errors { code message field } }";
 
-/// Sends with `sendMessage`, which is the fast path on PostgreSQL.
+/// Sends a message with `sendMessage`. On PostgreSQL, this call uses the fast path.
 async fn send(t: &TestApp, key: &str, input: Value) -> Answer {
     let query =
         format!("mutation($input: SendMessageInput!) {{ sendMessage(input: $input) {SENT} }}");
     t.ask_with(key, &query, json!({ "input": input })).await
 }
 
-/// Sends with `sendMessages`: three messages or more are a batch.
+/// Sends messages with `sendMessages`. Three messages or more are sent as a batch.
 async fn send_many(t: &TestApp, key: &str, input: Vec<Value>) -> Value {
     let query =
         format!("mutation($input: [SendMessageInput!]!) {{ sendMessages(input: $input) {SENT} }}");
     t.ask_with(key, &query, json!({ "input": input })).await.data()["sendMessages"].clone()
 }
 
-/// The fields of a message that show its sender.
+/// Returns the fields of a message that show its sender.
 async fn origin(t: &TestApp, key: &str, id: &str) -> Value {
     let query = "query($id: ID!) { message(id: $id) { from sender { name } } }";
     t.ask_with(key, query, json!({ "id": id })).await.data()["message"].clone()
@@ -113,7 +114,7 @@ async fn a_message_uses_the_given_or_the_default_sender_of_its_account(t: &TestA
     assert_eq!(submitted_from, live);
 }
 
-/// Later changes to the sender, or its deletion, do not affect the message.
+/// If the sender is changed or deleted later, the message does not change.
 #[db_test]
 async fn a_message_keeps_the_identity_with_which_it_was_accepted(t: &TestApp) {
     let team = t.team(1000).await;
@@ -127,7 +128,7 @@ async fn a_message_keeps_the_identity_with_which_it_was_accepted(t: &TestApp) {
     let change = json!({ "name": "B", "email": "b@example.com" });
     let changed = t.ask_with(&team.key, query, json!({ "id": id, "input": change })).await;
     assert_eq!(changed.refusals(), [""; 0]);
-    // The change applies to the very next message.
+    // The changed sender is used for the very next message.
     let second = send(t, &team.key, input.clone()).await;
     let second = &second.data()["sendMessage"]["message"];
     assert_eq!(
@@ -194,7 +195,7 @@ async fn a_sender_that_is_unknown_or_does_not_support_the_channel_is_refused(t: 
     assert_eq!(from, [&json!(null), &json!("+12025550100"), &json!("+12025550100")]);
 }
 
-/// Input is also checked before the sender; opt-out and price are checked after it.
+/// Input is also checked before the sender. The opt-out and the price are checked after the sender.
 #[db_test]
 async fn a_sender_is_checked_after_repeats_and_before_key_status_and_money(t: &TestApp) {
     let team = t.team(1000).await;
@@ -224,7 +225,7 @@ async fn a_sender_is_checked_after_repeats_and_before_key_status_and_money(t: &T
     for (input, code) in [
         (with("text", json!("")), "INVALID_CONTENT"),
         (with("validUntil", json!("2020-01-01T00:00:00Z")), "VALID_UNTIL_INVALID"),
-        // The same message with another sender, or with none, is a different message.
+        // A repeat with another sender, or without one, is a conflict, because the sender is a part of the input.
         (
             json!({ "to": "ada@example.com", "text": "Hi", "idempotencyKey": "a" }),
             "IDEMPOTENCY_CONFLICT",
@@ -256,7 +257,7 @@ async fn a_sender_is_checked_after_repeats_and_before_key_status_and_money(t: &T
     }
 }
 
-/// It does not matter which sender is the default at the time of the repeat.
+/// The repeat may be made when another sender is the default.
 #[db_test]
 async fn a_repeat_with_the_default_sender_returns_the_first_message(t: &TestApp) {
     let team = t.team(1000).await;
@@ -277,7 +278,7 @@ async fn a_repeat_with_the_default_sender_returns_the_first_message(t: &TestApp)
 #[db_test]
 async fn a_call_reads_its_senders_with_one_statement(t: &TestApp, database: Database) {
     let team = t.team(1000).await;
-    // According to the cache of this process, there is no sender.
+    // Sending this message makes the process cache the fact that the account has no sender.
     send(t, &team.key, json!({ "to": "ada@example.com", "text": "Hi" })).await;
     let sql_id = match database {
         Sqlite => "randomblob(16)",
@@ -303,7 +304,7 @@ async fn a_call_reads_its_senders_with_one_statement(t: &TestApp, database: Data
     assert!(statements < 25, "{statements} statements for a hundred messages");
 }
 
-/// The message is sent with the identity that was prepared for it, and shows no sender.
+/// The message is sent with the identity that was prepared for it. The stored message shows no sender.
 #[db_test]
 async fn a_sender_deleted_while_a_message_is_accepted_does_not_affect_it(t: &TestApp) {
     let team = t.team(1000).await;
@@ -358,7 +359,7 @@ async fn changes_of_one_teams_senders_and_keys_do_not_evict_those_of_another(t: 
         t.app.db.read.statements() - before
     };
 
-    // Cached values last for a second. A slower run proves nothing and is repeated.
+    // Cached values are valid for a second. A run that takes longer proves nothing and is repeated.
     loop {
         let begun = Instant::now();
         t.forget();

@@ -1,5 +1,5 @@
-//! Senders: created, updated, found and deleted with any LIVE key of their account. One of them is
-//! the default.
+//! Senders: any LIVE key of an account can create, update, find and delete the account's senders. One of these senders
+//! is the default.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ async fn delete(t: &TestApp, key: &str, id: &str) -> Answer {
     t.ask_with(key, query, json!({ "id": id })).await
 }
 
-/// Names and defaults of a key's senders, newest first.
+/// Returns the names of the senders that a key sees and whether each is the default, newest first.
 async fn listed(t: &TestApp, key: &str) -> Value {
     let query = "{ senders(first: 100) { nodes { name isDefault } } }";
     t.ask(key, query).await.data()["senders"]["nodes"].clone()
@@ -36,7 +36,7 @@ fn error(code: &str, field: &[&str]) -> Value {
     json!([{ "code": code, "field": field }])
 }
 
-/// The errors of the only root field, without their texts.
+/// Returns the errors of the only root field, without their messages.
 fn errors_of(answer: &Answer) -> Value {
     let payload = answer.data().as_object().and_then(|data| data.values().next()).expect("a field");
     let errors = payload["errors"].as_array().expect("errors").iter();
@@ -83,7 +83,7 @@ async fn a_sender_is_stored_in_normalized_form_and_shows_its_channels(t: &TestAp
     assert_eq!(t.everything().await, before);
 }
 
-/// Clearing an address also clears its display name.
+/// Clearing the e-mail address also clears its display name.
 #[db_test]
 async fn an_update_keeps_omitted_fields_and_clears_null_ones(t: &TestApp) {
     let (_, [_, key]) = t.main_and_sub_keys().await;
@@ -174,8 +174,8 @@ async fn an_identity_that_is_not_valid_is_refused_and_changes_nothing(t: &TestAp
     assert_eq!(t.create_sender(&key, json!({ "telegram": "abcde" })).await.refusals(), [""; 0]);
 }
 
-/// The first sender is the default. Another sender can replace it; if the default is deleted, the oldest sender becomes
-/// the default.
+/// The first sender of an account is the default. Another sender can be made the default instead. If the default is
+/// deleted, the oldest sender becomes the default.
 #[db_test]
 async fn an_account_with_senders_has_exactly_one_default(t: &TestApp) {
     let (_, [other, key]) = t.main_and_sub_keys().await;
@@ -211,7 +211,7 @@ async fn an_account_with_senders_has_exactly_one_default(t: &TestApp) {
     assert_eq!(listed(t, &other).await, json!([node("Other", true)]));
 }
 
-/// The changes are made by two processes.
+/// On PostgreSQL, two processes make the changes.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_changes_leave_exactly_one_default_sender(t: &Arc<TestApp>) {
@@ -271,7 +271,7 @@ async fn an_account_has_at_most_100_senders(t: &TestApp) {
     assert_eq!(t.create_sender(&key, json!({})).await.refusals(), [""; 0]);
 }
 
-/// LIVE and TEST messages prevent the deletion until they are submitted or canceled.
+/// Waiting LIVE and TEST messages prevent the deletion of their sender until they are submitted or canceled.
 #[db_test]
 async fn a_sender_of_a_waiting_message_is_not_deleted(t: &TestApp) {
     let (team, [key, _]) = t.main_and_sub_keys().await;
@@ -320,7 +320,7 @@ async fn a_deletion_reads_only_the_index_of_waiting_messages(t: &TestApp) {
     };
     let columns = "team_id, account_id, api_key_id, environment, channel, recipient, text, \
                    segments, cost_micros, input_hash, sender_id, sent_from, created_at, updated_at";
-    // Most messages were sent. A tenth of them are waiting, with the other sender.
+    // Most of these messages were delivered. A tenth of them are waiting, with the other sender.
     let many = format!(
         "INSERT INTO message (id, status, {columns}) \
          WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) \

@@ -1,4 +1,4 @@
-//! The events that each key receives.
+//! The events that a subscriber with each kind of key receives.
 
 use chrono::TimeDelta;
 use db_test::db_test;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{ACCOUNTS, BALANCE, MESSAGES, PRICE_MICROS, listening};
 use crate::harness::TestApp;
 
-/// A key that may not see the balance receives only events of its own account.
+/// A key that must not see the balance receives only events of its own account.
 #[db_test]
 async fn balance_events_show_each_key_what_it_may_see(t: &TestApp) {
     t.set_sms_price(PRICE_MICROS).await;
@@ -28,7 +28,7 @@ async fn balance_events_show_each_key_what_it_may_see(t: &TestApp) {
     assert_eq!(of_main.event("a").await, view(json!(900), json!(null), json!(null)));
     assert_eq!(of_open.event("a").await, view(json!(900), json!(100), json!(500)));
 
-    // The first event of the key without a visible balance is its own.
+    // A key that must not see the balance receives its first event only when its own account changes.
     assert!(t.sends(&hidden.key).await);
     assert_eq!(of_hidden.event("a").await, view(json!(null), json!(100), json!(null)));
     assert_eq!(of_main.event("a").await, view(json!(800), json!(null), json!(null)));
@@ -60,7 +60,7 @@ async fn message_events_go_only_to_the_account_of_the_message(t: &TestApp) {
         |status: &str| json!({ "messageUpdated": { "id": id, "status": status, "cost": 100 } });
     assert_eq!(own.event("a").await, event("QUEUED"));
     for other_socket in &mut others {
-        // Subscribes to a message of another account by its id.
+        // This subscription names a message of another account by its id.
         let query = format!("subscription {{ messageUpdated(id: {id}) {{ id status }} }}");
         other_socket.subscribe("b", &query).await;
         assert_eq!(other_socket.before_pong().await, []);
@@ -76,7 +76,8 @@ async fn message_events_go_only_to_the_account_of_the_message(t: &TestApp) {
             .all(|status| ["SENDING", "SENT", "DELIVERED"].map(Value::from).contains(status))
     );
 
-    // The first events on these sockets are about their own messages, and not about earlier ones.
+    // The first event on each of these sockets is about the key's own message, and not about an earlier message of
+    // another account.
     for (key, other_socket) in
         [&team.key, &sibling.key, &other.key, &test_key].into_iter().zip(&mut others)
     {
@@ -113,7 +114,8 @@ async fn account_events_go_to_the_main_account_of_the_team(t: &TestApp) {
     let (team, other, server) = (t.team(1_000).await, t.team(1_000).await, t.serve().await);
     let foreign = t.sub_account(&other, json!({})).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 500 })).await;
-    // Clocks may differ this much. Older changes are not found by the fallback.
+    // The fallback also finds changes from the last few seconds, because clocks may differ. After this step, the
+    // changes above are too old to be found.
     t.step(TimeDelta::seconds(11));
     let mut socket = listening(server.address, &team.key, ACCOUNTS).await;
     let event = |status: &str, spent: i64, limit: i64| {

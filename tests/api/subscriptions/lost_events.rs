@@ -48,13 +48,14 @@ async fn events_and_revocations_reach_the_sockets_of_another_process(t: &TestApp
     assert_eq!(ends.await, [4403, 4403]);
 }
 
-/// Notifications that are sent while the listening connection is down are lost. The new connection reads what was missed.
+/// Notifications that are sent while the listening connection is down are lost. When the process has connected again,
+/// it reads the missed messages.
 #[db_test(postgres)]
 async fn a_missed_message_of_another_process_arrives_after_a_reconnect(t: &TestApp) {
     let silent = t.beside(Setup::default()).await;
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let mut messages = listening(server.address, &team.key, MESSAGES).await;
-    // This process sends no notifications.
+    // The process `silent` sends no notifications.
     let answer = silent.send(&team.key, json!({ "to": "+12025550123", "text": "Hi" })).await;
 
     let end_connection = "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity \
@@ -67,7 +68,7 @@ async fn a_missed_message_of_another_process_arrives_after_a_reconnect(t: &TestA
     assert_eq!(event["messageUpdated"]["id"], answer.data()["sendMessage"]["message"]["id"]);
 }
 
-/// The missed messages come oldest first, and none of them is from before the subscription.
+/// The missed messages are received oldest first. No message from before the subscription is received.
 #[db_test]
 async fn a_lagging_subscriber_receives_each_missed_message_once(t: &TestApp) {
     let team = t.team(10_000).await;
@@ -111,11 +112,11 @@ async fn a_lagging_subscriber_receives_each_missed_message_once(t: &TestApp) {
     drop(late);
 }
 
-/// More events than a subscriber may lag behind by.
+/// More events than the number by which a subscriber may lag.
 const BEHIND: usize = 70;
 const SOON: Duration = Duration::from_secs(20);
 
-/// The process that makes the change knows of no subscriber.
+/// The process that makes the change does not know that the other process has subscribers.
 #[db_test]
 async fn a_change_without_a_notification_is_found_by_polling(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
@@ -129,8 +130,8 @@ async fn a_change_without_a_notification_is_found_by_polling(t: &TestApp) {
         assert_eq!(socket.before_pong().await, []);
     }
 
-    // This process serves nothing, so it knows of no subscriber. Each change may still be found by
-    // the first poll.
+    // This process serves no sockets, so it knows of no subscribers and sends no notification. The first poll may still
+    // find a change.
     let other = t.beside(Setup::default()).await;
     let mut balance = 1_000;
     for tries in 1.. {
@@ -149,7 +150,7 @@ async fn a_change_without_a_notification_is_found_by_polling(t: &TestApp) {
                  input: { creditLimit: 77 }) { errors { code } } }";
     let answer = other.ask_with(&team.key, raise, json!({ "id": sub.id })).await;
     assert_eq!(answer.refusals(), [""; 0]);
-    // Changes from shortly before the subscription may come first.
+    // Changes from shortly before the subscription may be received first.
     while accounts.event("accounts").await["accountUpdated"]["creditLimit"] != 77 {}
     drop(other);
 }

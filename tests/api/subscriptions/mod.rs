@@ -18,7 +18,7 @@ const ACCOUNTS: &str = "subscription { accountUpdated { id status totalSpent cre
 /// The price of an SMS: 100 cents.
 const PRICE_MICROS: i64 = 1_000_000;
 
-/// A socket with this key and the subscription `a`.
+/// Opens a socket with this key and subscribes to this query with the id `a`.
 async fn listening(address: SocketAddr, key: &str, query: &str) -> Socket {
     let mut socket = Socket::with_key(address, key).await;
     socket.subscribe("a", query).await;

@@ -1,4 +1,4 @@
-//! The protocol `graphql-transport-ws`: authentication, close codes, and when the server closes a
+//! The protocol `graphql-transport-ws`: authentication, close codes, and the reasons for which the server closes a
 //! socket.
 
 use std::time::Duration;
@@ -191,7 +191,7 @@ async fn a_server_that_stops_closes_its_sockets_with_a_code(t: &TestApp) {
     (&mut server.task).await.expect("it ends in order");
 }
 
-/// The document is held in memory for as long as the subscription lasts.
+/// The limit is smaller because the document stays in memory until the subscription ends.
 #[db_test]
 async fn the_document_of_a_subscription_has_a_smaller_limit(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
@@ -213,12 +213,12 @@ async fn the_document_of_a_subscription_has_a_smaller_limit(t: &TestApp) {
     };
 
     for (at, (query, is_taken)) in [
-        // The root field is one of the fields.
+        // The limit also includes the root field.
         (fields(99), true),
         (fields(100), false),
         (spread(33), true),
         (spread(34), false),
-        // Six tokens, and eight for each directive.
+        // The document has six tokens, and eight more for each directive.
         (directives(36), true),
         (directives(37), false),
         (text(4_096), true),

@@ -1,4 +1,4 @@
-//! Teams: operators create, top up and correct them. Each team has one main account.
+//! Teams: operators create teams, top them up and correct their balances. Each team has one main account.
 
 use db_test::db_test;
 use futures_util::future::join_all;
@@ -21,7 +21,7 @@ async fn create(t: &TestApp, name: &str) -> Answer {
     .await
 }
 
-/// Makes a top-up or an adjustment, of this team unless the input names another.
+/// Makes a top-up or an adjustment. It is made for this team unless the input names another team.
 async fn deposit(t: &TestApp, team: &TestTeam, field: &str, input: Value) -> Answer {
     let input_type = if field == "topUpTeam" { "TopUpTeamInput" } else { "AdjustTeamBalanceInput" };
     let query = format!(
@@ -38,7 +38,7 @@ async fn deposit(t: &TestApp, team: &TestTeam, field: &str, input: Value) -> Ans
     t.ask_with(&t.operator, &query, json!({ "input": whole })).await
 }
 
-/// A JSON number that no Rust type can hold.
+/// Parses JSON. The JSON may be a number that no Rust type can represent.
 fn raw(json: &str) -> Value {
     json.parse().expect("the tests write JSON")
 }
@@ -219,8 +219,8 @@ async fn a_deposit_that_is_not_valid_is_refused_and_moves_no_money(t: &TestApp) 
     assert_eq!(t.everything().await, before);
 }
 
-/// A repeat with other input is refused. Top-ups and adjustments of a team share its idempotency keys, but two teams do
-/// not.
+/// A repeat with different input is refused. Top-ups and adjustments of a team share one set of idempotency keys. The
+/// keys of two teams are separate.
 #[db_test]
 async fn a_repeated_deposit_returns_the_first_and_moves_no_money(t: &TestApp) {
     let (team, other_team) = (t.team(0).await, t.team(0).await);
@@ -267,7 +267,7 @@ async fn a_repeated_deposit_returns_the_first_and_moves_no_money(t: &TestApp) {
 
     let elsewhere = deposit(t, &other_team, "topUpTeam", top_up).await;
     assert_eq!(elsewhere.data()["topUpTeam"]["replayed"], false);
-    // A refused deposit does not use its idempotency key.
+    // A refused deposit does not use up its idempotency key.
     let refused = deposit(
         t,
         &team,

@@ -58,7 +58,7 @@ async fn a_template_is_created_updated_and_deleted(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let none = || json!(null);
-    // The bodies in the input are not in the order of the channels.
+    // The bodies in the input are not in the order in which the server returns the channels.
     let bodies = json!([
         body("TELEGRAM", none(), json!("Code {{ code }}"), none()),
         body("EMAIL", json!("For {{ name }}"), json!("Hi"), json!("<b>{{ name }}</b>")),
@@ -206,7 +206,8 @@ async fn a_preview_shows_each_channel_as_it_would_be_sent(t: &TestApp) {
     assert_eq!(none, all("VARIABLE_MISSING", "variables"));
     let large = json!({ "name": "x".repeat(16 * 1024) });
     assert_eq!(preview(t, &team.key, &id, large).await, all("VARIABLES_INVALID", "variables"));
-    // Each channel fails for its own reason: text that is too long, two lines, and a missing part of a variable.
+    // Each channel fails for its own reason: the text is too long, the subject has two lines, or a part of a variable
+    // is missing.
     let bad = json!({ "name": "a\nb", "times": "!".repeat(1_600), "order": {} });
     let failures = json!([
         failed("SMS", "TEMPLATE_FAILED", "id"),
@@ -217,7 +218,8 @@ async fn a_preview_shows_each_channel_as_it_would_be_sent(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// A change to a template takes effect immediately, even a change by another process within the same millisecond.
+/// A change to a template takes effect immediately, even if another process makes the change within the same
+/// millisecond.
 #[db_test]
 async fn a_stored_template_that_is_no_longer_valid_is_refused_when_used(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -249,7 +251,8 @@ async fn a_stored_template_that_is_no_longer_valid_is_refused_when_used(t: &Test
         assert!(message.contains(what), "{source}: {message}");
         let shown = preview(t, &team.key, &id, json!({})).await;
         assert_eq!(shown[0]["errors"][0]["code"], "TEMPLATE_FAILED", "{source}");
-        // The template's name can only be changed together with its bodies, because the result must be valid.
+        // The name of this template can only be changed together with the bodies, because the updated template must be
+        // valid.
         let renamed = update(t, &team.key, &id, json!({ "name": "New" })).await;
         assert_eq!(renamed.refusals(), ["SYNTAX_INVALID"], "{source}");
     }

@@ -1,4 +1,4 @@
-//! The templates of one request share a limit of processor time.
+//! The limit on the processor time that the templates of one request share.
 
 use std::time::Duration;
 
@@ -19,11 +19,12 @@ use uuid::Uuid;
 use super::{preview, sms};
 use crate::harness::{TestApp, text};
 
-/// Messages that exceed this time are refused with an error code and not charged.
+/// Messages whose templates exceed the time limit are refused with an error code and not charged.
 #[db_test]
 async fn the_templates_of_a_request_share_200_ms_of_processor_time(t: &TestApp) {
     let team = t.team(1_000).await;
-    // The template uses all its steps for each of 200 messages: many times the limit of one request.
+    // For each of 200 messages, the template uses the maximum number of steps. Together they need many times the time
+    // limit of one request.
     let source = "Hi{% for a in wide %}{% for b in wide %}{% if wide|upper|title == b %}{% endif %}\
                   {% endfor %}{% endfor %}";
     let variables = json!([{ "name": "wide" }]);
@@ -51,7 +52,7 @@ async fn the_templates_of_a_request_share_200_ms_of_processor_time(t: &TestApp) 
     assert!(used_up > 0 && messages[..used_up].iter().all(|message| message.contains("steps")));
     assert!(messages[used_up..].iter().all(|message| message.contains("200 ms")));
     assert_eq!(t.everything().await, before);
-    // The next request has its own time limit.
+    // Each request has its own time limit.
     assert!(t.sends(&team.key).await);
     assert_eq!(preview(t, &team.key, &id, json!({ "wide": "" })).await[0]["text"], "Hi");
 }

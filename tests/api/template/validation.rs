@@ -8,7 +8,7 @@ use tollgate::domain::template::TEMPLATES_PER_ACCOUNT_MAX;
 use super::{body, create, preview, sms, update};
 use crate::harness::{TestApp, text};
 
-/// The template is refused when it is created and when it is updated.
+/// The template is refused both when it is created and when it is updated.
 #[db_test]
 async fn a_template_that_is_not_valid_is_refused_and_changes_nothing(t: &TestApp) {
     let team = t.team(0).await;
@@ -76,7 +76,7 @@ async fn a_template_that_is_not_valid_is_refused_and_changes_nothing(t: &TestApp
         assert_eq!(refused.data()["createTemplate"]["template"], none());
         assert_eq!(update(t, &team.key, &id, input.clone()).await.refusals(), [code], "{input}");
     }
-    // Bodies that are kept must match variables that are changed.
+    // If an update changes only the variables, the stored bodies must match the new variables.
     let changed = update(t, &team.key, &id, json!({ "variables": null })).await;
     let error = &changed.data()["updateTemplate"]["errors"][0];
     assert_eq!(error["code"], "VARIABLE_UNDECLARED");
@@ -117,7 +117,7 @@ async fn values_at_the_limits_are_accepted(t: &TestApp) {
     }
 }
 
-/// Expensive templates, and whether each is stored.
+/// Returns expensive templates, and whether each of them is stored.
 fn hostile_templates() -> Vec<(String, bool)> {
     let many = |part: &str| part.repeat(64_000 / part.len());
     let nested = |open: &str, close: &str| format!("{}{}", open.repeat(1_000), close.repeat(1_000));
@@ -126,7 +126,7 @@ fn hostile_templates() -> Vec<(String, bool)> {
         format!("{{% for a in items %}}{{% for b in items %}}{inner}{{% endfor %}}{{% endfor %}}")
     };
     vec![
-        // Chains and nested expressions, each of which is a recursion of the compiler.
+        // Chains and nested expressions. The compiler makes a recursive call for each of their parts.
         (chain("+1"), false),
         (chain("~1"), false),
         (chain(" or 1"), false),
@@ -151,7 +151,7 @@ fn hostile_templates() -> Vec<(String, bool)> {
         (format!("{}{{{{ $", " ".repeat(65_535)), false),
         (format!("{}{{{{ $", "\n".repeat(100_000)), false),
         (many("{{1}}"), false),
-        // Comparisons of lists and maps, with each operator.
+        // Comparisons of lists and maps with each operator.
         (each("{% if d == e %}{% endif %}"), true),
         (each("{% if d != e %}{% endif %}"), true),
         (each("{% if d < e %}{% endif %}"), true),
@@ -166,7 +166,7 @@ fn hostile_templates() -> Vec<(String, bool)> {
         (each("{{ d|sort(attribute='in') }}"), false),
         (each("{{ d|selectattr('in', 'eq', e)|list }}"), false),
         (each("{{ loop.changed(d) }}"), false),
-        // Lists and strings that grow exponentially.
+        // Lists and strings that grow exponentially or are very large.
         ("{% set v = [1, 2] %}{% set v = [v, v] %}{{ v }}".to_owned(), false),
         ("{{ items + items }}".to_owned(), false),
         ("{{ items * 100000000 }}".to_owned(), false),
@@ -183,7 +183,7 @@ fn hostile_templates() -> Vec<(String, bool)> {
         ("{{ '%.65535e'|format(1.5) }}".to_owned(), false),
         ("{{ big[::-9223372036854775808] }}".to_owned(), false),
         ("{% for i in items %}{{ loop.cycle() }}{% endfor %}".to_owned(), false),
-        // Recursion and loops.
+        // Recursion and nested loops.
         ("{% for i in items recursive %}{{ loop([1]) }}{% endfor %}".to_owned(), false),
         ("{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}".to_owned(), false),
         (each(""), true),
@@ -192,14 +192,14 @@ fn hostile_templates() -> Vec<(String, bool)> {
         (each(&format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(100))), true),
         ("{% for a in big %}{% for b in big %}{{ a }}{% endfor %}{% endfor %}".to_owned(), true),
         (each("{{ big|upper }}"), true),
-        // Templates at the limits, which are stored and rendered.
+        // Templates at the limits. They are stored and rendered.
         (format!("{{{{ {}1 }}}}", "-".repeat(99)), true),
         (format!("{{{{ {}1{} }}}}", "(".repeat(10), ")".repeat(10)), true),
         (many("{{ big }}")[..999 * 9].to_owned(), true),
     ]
 }
 
-/// Hostile templates loop, grow or recurse without end, or do work that is not counted.
+/// A hostile template does not end, uses too much memory or recursion, or does work that the limits do not measure.
 #[db_test]
 async fn a_hostile_template_is_refused_when_stored_or_fails_when_rendered(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -224,7 +224,7 @@ async fn a_hostile_template_is_refused_when_stored_or_fails_when_rendered(t: &Te
         let input = json!({ "to": "+12025550123", "templateId": id, "variables": given });
         let sent = t.send(&team.key, input).await;
         if shown[0]["text"] != json!(null) {
-            // The preview rendered this template, so it can also be sent.
+            // The preview rendered this template, so a message from the template can also be sent.
             assert_eq!(sent.refusals(), [""; 0], "{beginning}");
             continue;
         }

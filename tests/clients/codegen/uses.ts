@@ -12,7 +12,7 @@ import {
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
 const proves = <_ extends true>() => {};
 
-// No scalar is `any`, and nullability is that of the schema.
+// No scalar has the type `any`, and a field is nullable exactly if it is nullable in the schema.
 type Created = NonNullable<ResultOf<typeof CreateSubAccountDocument>["createSubAccount"]>;
 type Account = NonNullable<Created["account"]>;
 proves<Same<Account["creditLimit"], number | null>>();

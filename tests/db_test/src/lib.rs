@@ -12,7 +12,7 @@ use syn::{
 const NO_SERVER: &str =
     "no PostgreSQL: TEST_DATABASE_URL is not set, and initdb and postgres were not found";
 
-/// Attributes that are moved to the generated tests. The others stay on the function.
+/// Attributes that are moved to the generated tests. Other attributes stay on the function.
 const OF_TEST: [&str; 3] = ["case", "test", "should_panic"];
 
 /// The value that a parameter of a test receives.
@@ -27,13 +27,14 @@ enum Parameter {
     Value,
 }
 
-/// Runs a test on both databases, as `name::sqlite` and `name::postgres`, or on one: `#[db_test(sqlite)]`,
-/// `#[db_test(postgres)]`. The PostgreSQL test is ignored if no server was found when it was compiled.
+/// Runs a test on both databases, as `name::sqlite` and `name::postgres`. `#[db_test(sqlite)]` and
+/// `#[db_test(postgres)]` run the test on only one database. The PostgreSQL test is ignored if no server was found when
+/// the test was compiled.
 ///
-/// Parameters of the types `Database`, `&TestApp` and `&Apps` are filled in, others are those of `rstest`. Apps are
-/// started and, after the test, checked and closed by `harness::run_test`.
+/// The macro supplies parameters of the types `Database`, `&TestApp` and `&Apps`. Other parameters get their values
+/// from `rstest`. `harness::run_test` starts the apps and, after the test, checks and closes the apps.
 ///
-/// An async test gets `#[tokio::test]` unless it has another attribute of that name.
+/// An async test gets `#[tokio::test]` unless the test already has an attribute whose last segment is `test`.
 ///
 /// ```ignore
 /// #[db_test]
@@ -87,7 +88,7 @@ fn tests(mut test: ItemFn, only: Option<&Ident>) -> syn::Result<proc_macro2::Tok
                 parameters.push(input.clone());
             }
         }
-        // `#[case]` and `#[values]` belong to the generated tests.
+        // `#[case]` and `#[values]` are moved to the parameters of the generated tests.
         input.attrs.clear();
     }
     if !is_of_database {
@@ -149,7 +150,7 @@ fn ignored_without_postgres() -> Option<Attribute> {
     (!cfg!(postgres)).then(|| parse_quote!(#[ignore = #NO_SERVER]))
 }
 
-/// Ignores a test if no PostgreSQL server was found. It comes before the test's other attributes.
+/// Ignores a test if no PostgreSQL server was found. This attribute must come before the other attributes of the test.
 #[proc_macro_attribute]
 pub fn needs_postgres(_: TokenStream, item: TokenStream) -> TokenStream {
     let mut test = parse_macro_input!(item as ItemFn);
@@ -176,7 +177,7 @@ fn parameter(of: &Type) -> Parameter {
     }
 }
 
-/// The name of a type; for an `Arc`, the name of its content.
+/// Returns the name of a type. For an `Arc`, returns the name of the type inside the `Arc`.
 fn last_name(of: &Type) -> Option<String> {
     let Type::Path(path) = of else { return None };
     let last = path.path.segments.last()?;
@@ -189,7 +190,7 @@ fn last_name(of: &Type) -> Option<String> {
     Some(last.ident.to_string())
 }
 
-/// A string literal that says whether the tests run on PostgreSQL.
+/// Expands to a string literal that says whether the tests run on PostgreSQL.
 #[proc_macro]
 pub fn postgres_half(_: TokenStream) -> TokenStream {
     let half = match option_env!("POSTGRES_SERVER") {

@@ -1,4 +1,5 @@
-//! Tests the decision on a batch against a naive model: one message after another, with plain numbers.
+//! Tests the decision on a batch against a naive model. The model decides on one message after another and uses plain
+//! numbers.
 
 use std::{cell::Cell, collections::HashSet};
 
@@ -42,10 +43,10 @@ struct Given {
     is_to_opted_out: bool,
     is_test: bool,
     template_is_gone: bool,
-    /// The contact that the message is sent to: the first one exists, the second does not.
+    /// The contact to which the message is sent. The first contact exists, the second does not.
     contact: Option<usize>,
     cost: Option<i64>,
-    /// Bytes of content: of the text, and of metadata if there are more than 2.
+    /// Number of bytes of content. If there are more than 2, two of them are metadata and the others are text.
     bytes: u8,
     idempotency_key: Option<u8>,
     input: u8,
@@ -204,7 +205,7 @@ fn batch_state(world: &World, earlier: Vec<EarlierMessage>, now: DateTime<Utc>) 
     BatchState { keys: keys.collect(), earlier, opted_out: opted_out.collect(), contacts }
 }
 
-/// The storage of an account with this free capacity in messages and bytes.
+/// Returns the storage of an account with this free capacity in messages and bytes.
 fn storage_with_capacity((messages, bytes): (i64, i64)) -> TestStored {
     TestStored { messages: TEST_MESSAGES_MAX - messages, bytes: TEST_BYTES_MAX - bytes }
 }
@@ -284,7 +285,7 @@ fn given() -> impl Strategy<Value = Given> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Verdicts, balances and totals are those of the naive model, for any messages in any batches.
+    /// The verdicts, balances and totals are the same as in the naive model, for any messages in any batches.
     #[test]
     fn a_batch_has_the_outcome_of_its_messages_one_after_another(
         mut world in world(),
@@ -326,7 +327,7 @@ proptest! {
                 }
             }
             for (number, balance) in world.balances.iter_mut().enumerate() {
-                // The running balances of a team lead from its balance before to its balance after.
+                // The balances after the team's ledger entries lead from its opening balance to its closing balance.
                 let mut running = opening[number];
                 for (row, entry) in outcome.accepted().filter(|(row, _)| row.team_id == id(3, number)) {
                     if let Some(entry) = entry {

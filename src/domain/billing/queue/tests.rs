@@ -1,4 +1,4 @@
-//! The limits of the queue in messages and bytes, and the turns of the teams.
+//! Tests the limits of the queue in messages and bytes, and the turns of the teams.
 
 use entity::{api_key::Environment, message::Channel};
 
@@ -25,7 +25,7 @@ fn caller(team: u128) -> AccountCaller {
     }
 }
 
-/// A message with this many bytes of content, of which up to two are metadata.
+/// Creates a message with this many bytes of content. Up to two of them are metadata.
 fn message(bytes: usize) -> PricedMessage {
     let metadata = "{}".get(..bytes.min(2)).map(str::to_owned);
     let text = "x".repeat(bytes.saturating_sub(2));
@@ -55,7 +55,7 @@ fn push(queue: &Queue, team: u128, sizes: &[usize]) -> Result<Vec<Waiting>, Unav
     queue.push(&caller(team), messages, &deadline)
 }
 
-/// Team and size of each message in the next batch.
+/// Takes the next batch, and returns the team and the size of each message.
 async fn next(queue: &Queue) -> Vec<(u128, usize)> {
     let batch = queue.next_batch().await.expect("a batch");
     let taken = batch.iter().map(|entry| {
@@ -98,7 +98,7 @@ async fn a_team_can_use_half_of_the_bytes_of_the_queue() {
             "one byte above the limit of a team"
         );
     }
-    // A message without content does not count towards the bytes.
+    // A message without content does not use any of the limit in bytes.
     waiting.extend(push(&queue, HOT, &[0]).expect("it fits"));
     waiting.extend(push(&queue, THIRD, &[0]).expect("it fits"));
     let refused = push(&queue, THIRD, &[1]);
@@ -108,7 +108,7 @@ async fn a_team_can_use_half_of_the_bytes_of_the_queue() {
     );
 
     assert_eq!(next(&queue).await.len(), BATCH_BYTES_MAX / CALL_BYTES_MAX + 1);
-    // Two calls of each team were taken.
+    // Space for two calls of each team is free now, because these calls were taken.
     waiting.extend(push(&queue, HOT, &[CALL_BYTES_MAX, CALL_BYTES_MAX]).expect("it fits"));
     assert!(push(&queue, HOT, &[1]).is_err());
     let partly_fits = push(&queue, THIRD, &[CALL_BYTES_MAX, CALL_BYTES_MAX, 1]);
@@ -131,7 +131,8 @@ async fn teams_take_turns() {
     assert!(taken.len() == BATCH_MAX && taken[6..].iter().all(|taken| *taken == (HOT, 1)));
 }
 
-/// Long messages of other teams delay a team's next message by one turn each, not by all their waiting messages.
+/// A long message of another team delays a team's next message by one turn, even if more messages of that other team
+/// are waiting.
 #[tokio::test]
 async fn the_expected_wait_takes_turns_into_account() {
     let queue = Queue::default();
@@ -143,7 +144,7 @@ async fn the_expected_wait_takes_turns_into_account() {
         }
     }
     queue.note_batch_time(BATCH_TIME_MAX);
-    // A quarter of a second for each of the 8 waiting batches.
+    // The estimate is a quarter of a second for each of the 8 waiting batches.
     assert_eq!(queue.batch_micros.load(Ordering::Relaxed), 250_000);
     let within = |team: u128, millis: u64| {
         let deadline = Deadline::until(Instant::now() + Duration::from_millis(millis));
@@ -157,7 +158,8 @@ async fn the_expected_wait_takes_turns_into_account() {
     assert!(matches!(within(THIRD, 100), Err(Unavailable::Overloaded)), "a batch takes longer");
 }
 
-/// A message that is too large for the rest of a batch is the first of the next one. Other teams still fill the batch.
+/// A message that is too large for the rest of a batch is the first message of the next batch. Messages of other teams
+/// still fill the current batch.
 #[tokio::test]
 async fn a_message_that_does_not_fit_is_the_first_of_the_next_batch() {
     let queue = Queue::default();

@@ -1,5 +1,5 @@
-//! `PostgreSQL`: each writer has its own connection, which no dropped request can leave inside a transaction.
-//! BEGIN and the lock of the teams are one round trip.
+//! The store for `PostgreSQL`. Each writer has its own connection, so a dropped request cannot leave the connection
+//! inside a transaction. BEGIN and the statement that locks the teams are sent in one round trip.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -30,10 +30,10 @@ pub use statements::POSTGRES;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A writer's connection, which is opened when it is needed and reopened after it failed.
+/// A writer's connection. It is opened when it is needed, and opened again after a failure.
 pub struct Store {
     options: PgConnectOptions,
-    /// Timeout of a batch, after which its connection is closed.
+    /// Timeout of a batch. When the timeout is exceeded, the connection is closed.
     deadline: Duration,
     connection: Option<PgConnection>,
     statements: Statements,
@@ -81,7 +81,7 @@ impl Store {
         }
     }
 
-    /// Accepts one message by a single statement without a transaction.
+    /// Accepts one message with a single statement, without a transaction.
     pub async fn accept_one(
         &mut self,
         outcome: BatchOutcome,
@@ -118,7 +118,7 @@ impl Store {
                 self.connection = Some(connection);
                 Ok(accepted.is_some().then_some(outcome))
             }
-            // The session was terminated and the statement rolled back.
+            // The session was terminated, and the statement was rolled back.
             Err(fault) if fault.is_shutdown() => Err(Interrupted::Before(fault)),
             Err(fault) if fault.is_lost_connection() => {
                 Err(Interrupted::InDoubt(Box::new(outcome), fault))
@@ -130,8 +130,8 @@ impl Store {
         }
     }
 
-    /// Whether the batch was committed. Takes the teams' locks, which the transaction holds until it ends, then checks
-    /// whether one of the batch's messages is stored.
+    /// Returns whether the batch was committed. First takes the teams' locks, which the transaction of the batch has
+    /// until it ends. Then checks whether one of the batch's messages is stored.
     pub async fn was_committed(&mut self, outcome: &BatchOutcome) -> Result<bool, Fault> {
         let Some((row, _)) = outcome.accepted().next() else { return Ok(false) };
         let teams = outcome.accepted().map(|(row, _)| row.team_id);
@@ -224,8 +224,8 @@ fn rows<T: FromQueryResult>(rows: Vec<PgRow>) -> Result<Vec<T>, Fault> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// BEGIN and the lock statement in one query string: a simple query can contain several statements but no parameters.
-/// The ids are part of the text, which is safe because they are UUIDs.
+/// Returns BEGIN and the lock statement in one query string. A simple query can contain several statements but no
+/// parameters, so the ids are part of the string. This is safe because they are UUIDs.
 fn lock_text(lock_teams: &str, teams: impl Iterator<Item = Uuid>) -> AssertSqlSafe<String> {
     let mut teams: Vec<Uuid> = teams.collect();
     teams.sort_unstable();
@@ -299,7 +299,7 @@ fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {
     rows.iter().map(of).collect()
 }
 
-/// Runs a step on the writer's connection with a timeout. The connection is closed when the timeout is exceeded.
+/// Runs a step on the writer's connection with a timeout. When the timeout is exceeded, the connection is closed.
 async fn within<T>(
     deadline: Duration,
     step: impl Future<Output = Result<T, Fault>>,

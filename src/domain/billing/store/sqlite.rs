@@ -1,6 +1,7 @@
-//! `SQLite`: all writers share one connection, whose pool is a fair queue. The rows of a table are one JSON parameter,
-//! read as JSONB so that cells are found without parsing, and a batch is written with a single message to the
-//! connection's thread. Parameters are named `$1`, not `?1`: the driver miscounts gaps in the numbers of `?`.
+//! The store for `SQLite`. All writers share one connection. Its pool serves waiting writers in order of arrival. The
+//! rows of a table are passed as one JSON parameter and read as JSONB, so that cells are found without parsing. A batch
+//! is written with a single message to the thread of the connection. Parameters are named `$1`, not `?1`, because the
+//! driver counts parameters wrongly if the numbers after `?` have gaps.
 
 use std::collections::HashSet;
 
@@ -119,7 +120,8 @@ impl Store {
         }
     }
 
-    /// Only this process writes the file, so the transaction has ended before this read.
+    /// Returns whether the batch was committed. Only this process writes the file, so the batch's transaction has ended
+    /// before this read.
     pub async fn was_committed(&mut self, outcome: &BatchOutcome) -> Result<bool, Fault> {
         let Some((row, _)) = outcome.accepted().next() else { return Ok(false) };
         Ok(message::Entity::find_by_id(row.id).one(&self.db).await?.is_some())
@@ -253,7 +255,7 @@ fn write(text: &str, outcome: &BatchOutcome) -> Statement {
     statement(text, values)
 }
 
-/// A time in the driver's format, so that times compare as text.
+/// Formats a time like the driver, so that times can be compared as text.
 fn timestamp(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::AutoSi, false)
 }

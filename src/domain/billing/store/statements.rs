@@ -12,24 +12,25 @@ use crate::domain::{
     },
 };
 
-/// The statements of the accept path and of refunds. They are fields of a struct, so that tests can replace single
-/// statements with faulty ones and show that the fault is detected.
+/// The statements that accept and refund messages. They are fields of a struct, so that a test can replace one
+/// statement with a faulty one and show that the fault is detected.
 #[derive(Clone, Copy, Debug)]
 pub struct Statements {
-    /// Locks the batch's teams in id order. Empty on `SQLite`, where BEGIN IMMEDIATE is the lock.
+    /// Locks the batch's teams in id order. Empty on `SQLite`, because BEGIN IMMEDIATE has the effect of the lock.
     pub lock_teams: &'static str,
-    /// The batch's keys, each with its account and its team.
+    /// Reads the batch's keys, each with its account and its team.
     pub read_keys: &'static str,
-    /// The stored messages with the batch's idempotency keys.
+    /// Reads the stored messages that have one of the batch's idempotency keys.
     pub read_earlier: &'static str,
-    /// The batch's opted-out recipients; used only if an account of the batch has opt-outs.
+    /// Reads the batch's opted-out recipients. Used only if an account of the batch has opt-outs.
     pub read_opted_out: &'static str,
-    /// The batch's contacts that exist and are not being erased; used only if a message of the batch has a contact.
+    /// Reads those contacts of the batch that exist and are not being erased. Used only if a message of the batch has a
+    /// contact.
     pub read_contacts: &'static str,
-    /// Writes messages, ledger entries, usage, totals and balances of a batch.
+    /// Writes the messages, ledger entries, usage, totals and balances of a batch.
     pub write: &'static str,
-    /// Checks, charges and stores one message, if nothing prevents it. Empty on `SQLite`, where statements have no
-    /// round trips.
+    /// Checks, charges and stores one message, if nothing prevents it. Empty on `SQLite`, because its statements need
+    /// no round trips.
     pub accept_one: &'static str,
     /// Marks messages as refunded and returns those that were not refunded before.
     pub mark_refunded: &'static str,
@@ -49,10 +50,10 @@ impl<E: Into<Fault>> From<E> for Interrupted {
     }
 }
 
-/// Decides a batch from the locked rows.
+/// Determines the outcome of a batch from the locked rows.
 pub(in crate::domain::billing) type Decide<'a> = &'a (dyn Fn(BatchState) -> BatchOutcome + Sync);
 
-/// The drafts of a batch, each with its account.
+/// Returns the drafts of a batch, each with its account.
 pub(super) fn drafts<'a>(
     requests: &'a [&'a SendRequest],
 ) -> impl Iterator<Item = (Uuid, &'a Draft)> {
@@ -62,8 +63,8 @@ pub(super) fn drafts<'a>(
     drafts.flatten()
 }
 
-/// Compares the number of written rows with the outcome. The statements write a balance or total only if it is still
-/// the value that was read.
+/// Checks that the number of written rows is the number that the outcome requires. The statements write a balance or
+/// total only if it is still the value that was read.
 pub(super) fn check_guards(written: u64, outcome: &BatchOutcome) -> Result<(), Fault> {
     let entries = outcome.charges.iter().filter(|charge| charge.entry.is_some()).count();
     let expected = outcome.charges.len()

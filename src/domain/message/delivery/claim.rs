@@ -1,5 +1,5 @@
-//! Claims due messages in rotation, within the capacity of a claim. This module decides which messages are
-//! claimed and which step each of them needs; it must not call carriers.
+//! Claims due messages. Accounts take turns, and the number of messages is limited by [`CLAIM_CAPACITY`]. This module
+//! determines which messages are claimed and which step each of them needs. It must not call carriers.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -26,24 +26,25 @@ use crate::{
     domain::{Fault, message::quiet_hours},
 };
 
-/// Capacity of a claim, in slots: most messages use one. All messages of a claim are submitted to carriers at the same
-/// time, so the timeout of one call limits the duration of all.
+/// Capacity of a claim, in slots. Most messages use one slot. All messages of a claim are submitted to carriers at the
+/// same time, so the timeout of one call to a carrier limits the duration of all calls.
 pub const CLAIM_CAPACITY: usize = 256;
-/// Size of a slot. A message with longer text uses several, because it is held in memory and its row is written twice.
+/// Size of a slot in bytes. A message with longer text uses several slots, because the text is kept in memory and the
+/// row is written twice.
 const SLOT_BYTES: usize = 32 * 1024;
-/// Maximum number of times that one claim distributes its capacity. It repeats if accounts had fewer messages than
-/// their share or messages were postponed by quiet hours.
+/// Maximum number of times that one claim distributes its capacity. The distribution is repeated if accounts had fewer
+/// messages than their share, or if quiet hours postponed messages.
 const PASSES_MAX: usize = 4;
 /// How long a claimed message belongs to its worker.
 const LEASE: TimeDelta = TimeDelta::seconds(60);
 
-/// Claims due messages under a new lease. SCHEDULED and QUEUED messages whose account may send become SENDING,
-/// or are postponed by quiet hours. Expired ones keep their status until they are settled. SENDING messages with an
-/// expired lease and SENT ones that are due for a report keep their status too.
+/// Claims due messages under a new lease. SCHEDULED and QUEUED messages whose account may send become SENDING, or are
+/// postponed by quiet hours. Expired messages keep their status until they are settled. SENDING messages with an
+/// expired lease and SENT messages that are due for a report keep their status too.
 pub async fn claim(app: &App) -> Result<Claim, Fault> {
     let now = app.clock.now();
     let mut positions = app.turns.get();
-    // Polled first, so that an idle server takes no write lock.
+    // The poll comes first, so that an idle server takes no write lock.
     let statement = poll::statement(app.db.backend(), &positions, now);
     let rows = PolledRow::find_by_statement(statement).all(&app.db.read).await?;
     let mut round = Round::of(&rows, now);
@@ -74,7 +75,7 @@ pub async fn claim(app: &App) -> Result<Claim, Fault> {
     Ok(claim)
 }
 
-/// The slots that a message uses.
+/// Returns the number of slots that a message uses.
 fn slots_of(due: &Due) -> usize {
     usize::try_from(due.bytes).unwrap_or(0).div_ceil(SLOT_BYTES).max(1)
 }
@@ -128,7 +129,7 @@ fn step_of(due: &Due, now: DateTime<Utc>) -> Step {
 
 /// The rotation during one claim: the accounts with due messages, and those that had a turn.
 struct Round {
-    /// The waiting accounts of all queues; their index is their number.
+    /// The waiting accounts of all queues. The index of an account in this list is its number.
     entries: Vec<Entry>,
     queues: [Queue; QUEUES.len()],
 }
@@ -164,7 +165,7 @@ struct VisitedTeam {
 }
 
 impl Round {
-    /// Reads the rows of a poll, in order.
+    /// Creates a round from the rows of a poll, which must be in order.
     fn of(rows: &[PolledRow], now: DateTime<Utc>) -> Self {
         let mut entries = Vec::new();
         let queues = std::array::from_fn(|queue| {
@@ -173,7 +174,8 @@ impl Round {
             let mut is_first_part_complete = true;
             let begin = entries.len();
             for row in rows.iter().filter(|row| usize::try_from(row.queue) == Ok(queue)) {
-                // If the first part is incomplete, teams between the two parts were not visited.
+                // If the first part is incomplete, there may be teams between the two parts that were not visited, so
+                // the second part is skipped.
                 if row.team_part > 0 && !is_first_part_complete {
                     continue;
                 }
@@ -207,19 +209,20 @@ impl Round {
         Self { entries, queues }
     }
 
-    /// Whether any account is waiting for a turn.
+    /// Returns whether any account is waiting for a turn.
     fn has_waiting(&self) -> bool {
         self.queues.iter().any(|queue| !queue.turns.is_empty())
     }
 
-    /// Whether the poll did not visit all teams and accounts.
+    /// Returns whether the poll did not visit all teams and accounts.
     fn is_incomplete(&self) -> bool {
         let teams = self.queues.iter().flat_map(|queue| queue.teams.values());
         self.queues.iter().any(|queue| queue.visited_until.is_some())
             || teams.into_iter().any(|team| team.visited_until.is_some())
     }
 
-    /// Distributes capacity between LIVE and TEST, then between the queues of each, then in rotation in each queue.
+    /// Distributes capacity between LIVE and TEST, then between the queues of each environment, and then in rotation in
+    /// each queue.
     fn distribute(&mut self, capacity: usize) -> Vec<Share<Uuid>> {
         let waiting = |environment: Environment| {
             let queues = self.queues.iter().zip(QUEUES).enumerate();
@@ -243,7 +246,7 @@ impl Round {
         shares
     }
 
-    /// The database requests for these shares.
+    /// Returns the database requests for these shares.
     fn requests(&self, shares: &[Share<Uuid>]) -> Vec<ClaimRequest> {
         let members = shares.iter().flat_map(|share| &share.members);
         let requests = members.map(|(number, count)| {
@@ -262,9 +265,9 @@ impl Round {
         requests.collect()
     }
 
-    /// Those of the taken messages that fit into the shares. Records the accounts that had a turn. A share has at least
-    /// one message of any size, so a team may exceed its share by one message; its other accounts then get their turns
-    /// later.
+    /// Returns those of the taken messages that fit into the shares, and records which accounts had a turn. A share has
+    /// room for at least one message of any size, so a team may exceed its share by one message. The team's other
+    /// accounts then get their turns later.
     fn within_shares(&mut self, shares: &[Share<Uuid>], taken: Vec<Due>) -> Vec<Due> {
         let mut by_number: HashMap<usize, Vec<Due>> = HashMap::new();
         for due in taken {

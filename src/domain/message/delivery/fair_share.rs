@@ -1,13 +1,14 @@
 //! Distributes capacity by round robin: between groups, and between the members of a group. Units are assigned one by
-//! one, so no group gets two more than another that is still waiting; unused capacity goes to the others. This module
-//! does not depend on messages or the database.
+//! one. So no group gets two units more than another group that is still waiting. Unused capacity goes to the other
+//! groups. This module does not depend on messages or the database.
 
 use std::collections::VecDeque;
 
-/// TEST gets one eighth of the capacity while LIVE could use all of it.
+/// The divisor for the share of TEST messages: they get one eighth of the capacity while LIVE messages could use all of
+/// it.
 const TEST_DIVISOR: usize = 8;
 
-/// Splits the capacity between LIVE and TEST. Unused capacity goes to the other.
+/// Splits the capacity between LIVE and TEST. Capacity that one of them does not use goes to the other one.
 pub fn split_live_and_test(capacity: usize, has_live: bool, has_test: bool) -> (usize, usize) {
     match (has_live, has_test) {
         (true, true) => {
@@ -47,8 +48,8 @@ pub struct Share<G> {
 }
 
 impl<G: Copy + PartialEq> RoundRobin<G> {
-    /// The waiting members in the order of their turns: group, number, and maximum units. Members of a group must be
-    /// adjacent.
+    /// Creates the rotation from the waiting members in the order of their turns. Each item is a member's group, its
+    /// number, and its maximum number of units. Members of the same group must be adjacent.
     pub fn of(waiting: impl IntoIterator<Item = (G, usize, usize)>) -> Self {
         let mut groups: VecDeque<Group<G>> = VecDeque::new();
         for (key, number, count) in waiting {
@@ -68,7 +69,7 @@ impl<G: Copy + PartialEq> RoundRobin<G> {
         self.groups.is_empty()
     }
 
-    /// Whether the group has waiting members.
+    /// Returns whether the group has waiting members.
     pub fn has_waiting(&self, key: G) -> bool {
         self.groups.iter().any(|group| group.key == key)
     }
@@ -123,7 +124,7 @@ mod tests {
 
     use super::*;
 
-    /// Groups of members with their waiting units.
+    /// Generates groups of members with their waiting units.
     fn waiting() -> impl Strategy<Value = Vec<Vec<usize>>> {
         prop::collection::vec(prop::collection::vec(1_usize..40, 1..8), 0..12)
     }
@@ -147,7 +148,7 @@ mod tests {
     }
 
     proptest! {
-        /// All capacity is used while anything waits, and no member gets more than it has waiting.
+        /// All capacity is used while any units are waiting, and no member gets more units than it has waiting.
         #[test]
         fn capacity_is_used_completely(groups in waiting(), capacity in 0_usize..300) {
             let (shares, _) = round_robin(&groups).distribute(capacity);
@@ -160,7 +161,8 @@ mod tests {
             }
         }
 
-        /// No group gets two more than another group that is still waiting; the same holds for the members of a group.
+        /// No group gets two units more than another group that is still waiting. The same is true for the members of a
+        /// group.
         #[test]
         fn waiting_groups_and_members_get_equal_shares(groups in waiting(), capacity in 0_usize..300) {
             let (shares, _) = round_robin(&groups).distribute(capacity);
@@ -186,7 +188,7 @@ mod tests {
             }
         }
 
-        /// Several distributions have the same result as one with their total capacity.
+        /// Several distributions have the same result as one distribution of their total capacity.
         #[test]
         fn a_distribution_continues_after_the_last_turn(
             groups in waiting(),
@@ -205,7 +207,7 @@ mod tests {
         }
 
         /// Even with a capacity of one, every member gets a turn within (groups × members of the largest group)
-        /// distributions, regardless of how much the others have waiting.
+        /// distributions, regardless of how many units the other members have waiting.
         #[test]
         fn every_member_gets_a_turn(groups in waiting(), capacity in 1_usize..20) {
             let endless: Vec<Vec<usize>> =
@@ -220,7 +222,8 @@ mod tests {
             prop_assert_eq!(served.len(), groups.iter().map(Vec::len).sum::<usize>());
         }
 
-        /// TEST always gets something, LIVE gets most, and unused capacity goes to the other.
+        /// TEST always gets some capacity and LIVE gets most of it. Capacity that one of them does not use goes to the
+        /// other one.
         #[test]
         fn live_gets_most_of_the_capacity(capacity in 1_usize..1_000) {
             let (live, test) = split_live_and_test(capacity, true, true);

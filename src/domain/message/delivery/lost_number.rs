@@ -1,4 +1,4 @@
-//! Clears the sender of due messages whose account no longer has the phone number that they would be sent from.
+//! Clears the sender of due messages that would be sent from a phone number that their account no longer has.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -14,8 +14,8 @@ use uuid::Uuid;
 use super::poll::Due;
 use crate::{app::App, db::has_id, domain::Fault};
 
-/// Clears the sender of messages about to be claimed if it is a number of the inventory that their account does not
-/// have or has not paid for. They are sent without a sender.
+/// Clears the sender of messages that are about to be claimed, if the sender is a number from the inventory that the
+/// messages' account does not have or has not paid for. The messages are then sent without a sender.
 pub(super) async fn clear_lost_numbers(
     app: &App,
     txn: &DatabaseTransaction,
@@ -45,7 +45,7 @@ pub(super) async fn clear_lost_numbers(
         .select_only()
         .columns([phone_number::Column::AccountId, phone_number::Column::Number])
         .filter(phone_number::Column::Number.is_in(from.iter().copied()))
-        // ACTIVE implies held, but the first condition lets the database use the index.
+        // Every ACTIVE number is also held, but the first condition lets the database use the index.
         .filter(phone_number::Entity::is_held())
         .filter(phone_number::Column::Status.eq(PhoneNumberStatus::Active))
         .into_tuple()

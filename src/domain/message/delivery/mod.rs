@@ -1,9 +1,9 @@
 //! Delivers messages. The row of a message also serves as its job: the worker [claims](claim()) due messages, which
-//! records the attempt before any network call, and then [settles](settle()) the outcomes. After a crash, the rows have
-//! the full state.
+//! records the attempt before any network call, and then [settles](settle()) the outcomes. After a crash, the rows
+//! contain the full state.
 //!
 //! A claim has a fixed capacity, which is distributed in rotation: first between LIVE and TEST, then between teams,
-//! then between the accounts of a team. So the backlog of one account delays the others by one turn only. [`poll`]
+//! then between the accounts of a team. So the backlog of one account delays other accounts by only one turn. [`poll`]
 //! finds the accounts with due messages, `fair_share` distributes the capacity, and [`rotation`] remembers whose turn
 //! is next.
 
@@ -29,12 +29,12 @@ pub use step::{Claim, Claimed, Outcome, Step};
 
 use rotation::{QUEUES, RotationPosition};
 
-/// Timeout of a call to a carrier. It is well within the lease of a message.
+/// Timeout of a call to a carrier. It is much shorter than the lease of a message.
 pub const CARRIER_DEADLINE: Duration = Duration::from_secs(20);
-/// Maximum number of polls to measure the delivery lag. Each visits as many teams as the poll of a claim.
+/// Maximum number of polls to measure the delivery lag. Each poll visits as many teams as the poll of a claim.
 const LAG_PROBES_MAX: usize = 64;
 
-/// The age of the oldest due message: how long ago it became due.
+/// Returns how long ago the oldest due message became due.
 pub async fn lag(app: &App) -> Result<Duration, Fault> {
     let now = app.clock.now();
     let mut oldest: Option<DateTime<Utc>> = None;

@@ -1,15 +1,16 @@
-//! The queries of a claim: a poll finds the accounts with due messages, and `take` locks due messages of an account.
+//! The queries of a claim. A poll finds the accounts with due messages, and `take` locks due messages of an account.
 //!
 //! Due messages are in queues, one for each environment and status, in the index `message_turns`. A queue is not read
-//! from its front, which may hold the backlog of one account. A poll jumps from one team to the next, and within a
-//! team from one account to the next, with one probe of the index each. So its cost depends on the number of teams
-//! and accounts visited, not on the number of messages. One poll visits a limited number; the next one continues
-//! after them.
+//! from its beginning, because the backlog of one account may be there. A poll jumps from one team to the next, and
+//! within a team from one account to the next, with one probe of the index each. So its cost depends on the number of
+//! teams and accounts visited, not on the number of messages. One poll visits a limited number of teams and accounts,
+//! and the next poll continues after them.
 //!
-//! Accounts that may not send are skipped. Messages of a SUSPENDED account wait, except expired ones, which the index
-//! `message_expiring` finds. Messages of an INACTIVE account wait for their cancelation (see `backlog`). If the
-//! account was reactivated before that is complete, only QUEUED messages accepted since then are due, and SCHEDULED
-//! ones wait. The generation of the API key distinguishes old messages from new ones, in case the clock was set back.
+//! Accounts that may not send are skipped. Messages of a SUSPENDED account wait, except for expired messages. The index
+//! `message_expiring` finds expired messages. Messages of an INACTIVE account wait for their cancelation (see
+//! `backlog`). If the account was reactivated before the cancelation is complete, only QUEUED messages that were
+//! accepted since the reactivation are due, and SCHEDULED messages wait. The generation of the API key distinguishes
+//! old messages from new ones, in case the clock was set back.
 
 use chrono::{DateTime, Utc};
 use entity::{
@@ -27,7 +28,7 @@ use crate::domain::{Fault, events::Change};
 
 /// Maximum number of teams of a queue that one poll visits.
 pub const TEAMS_MAX: usize = 64;
-/// Minimum number of accounts of a team that one poll visits. It is higher if there are few teams.
+/// Minimum number of accounts of a team that one poll visits. The number is higher if there are few teams.
 const ACCOUNTS_MIN: usize = 16;
 /// Number of accounts that one poll visits in total, if that is more than the minimum for each team.
 const ACCOUNTS_TOTAL: usize = 1024;
@@ -36,10 +37,11 @@ const ACCOUNTS_TOTAL: usize = 1024;
 #[derive(Clone, Debug, FromQueryResult)]
 pub struct PolledRow {
     pub queue: i32,
-    /// 0: after the rotation position. 1: from the beginning of the queue up to the rotation position.
+    /// The part of the queue that contains the team. 0 is the part after the rotation position. 1 is the part from the
+    /// beginning of the queue up to the rotation position.
     pub team_part: i32,
     pub nth_team: i32,
-    /// The same as `team_part`, for the accounts of the team.
+    /// Like `team_part`, for the accounts of the team.
     pub account_part: i32,
     pub team_id: Uuid,
     /// `None` if there may be more teams after this one.
@@ -71,18 +73,18 @@ pub struct Due {
 }
 
 impl Due {
-    /// The change event for this message.
+    /// Returns the change event for this message.
     pub fn change(&self) -> Change {
         let (account_id, message_id) = (Some(self.account_id), Some(self.id));
         Change { team_id: self.team_id, account_id, message_id }
     }
 
-    /// Whether no worker has claimed the message yet, as [`entity::message::Entity::is_unclaimed`].
+    /// Returns whether no worker has claimed the message yet, like [`entity::message::Entity::is_unclaimed`].
     pub fn is_unclaimed(&self) -> bool {
         matches!(self.status, MessageStatus::Scheduled | MessageStatus::Queued)
     }
 
-    /// Whether the message's `validUntil` has passed.
+    /// Returns whether the message's `validUntil` has passed.
     pub fn is_expired(&self, now: DateTime<Utc>) -> bool {
         self.valid_until.is_some_and(|until| until <= now)
     }
@@ -123,7 +125,8 @@ const SQLITE: Dialect = Dialect {
     min_time: "''",
 };
 
-/// The poll. `IS NOT NULL` repeats the conditions of partial indexes, so that the databases use them.
+/// The SQL of the poll. `IS NOT NULL` repeats the conditions of partial indexes. Otherwise the databases would not use
+/// those indexes.
 const POLL: &str = "WITH RECURSIVE rotation (queue, team_id, account_id) AS ({positions}), \
     queue (queue, environment, status) AS (VALUES {queues}), \
     team_part (queue, environment, status, team_part, begins, ends) AS ( \
@@ -194,7 +197,7 @@ const POLL: &str = "WITH RECURSIVE rotation (queue, team_id, account_id) AS ({po
     FROM visited t WHERE t.nth_team = {teams} AND t.team_id <= t.ends \
     ORDER BY 1, 2, 3, 4, 5";
 
-/// The statement that finds the accounts with due messages in each queue, in the order of their turns.
+/// Returns the statement that finds the accounts with due messages in each queue, in the order of their turns.
 pub fn statement(
     backend: DbBackend,
     positions: &[RotationPosition],
@@ -252,8 +255,8 @@ const IS_EXPIRED: &str = "m.valid_until IS NOT NULL AND m.valid_until <= {now} \
         AND a.cancel_until IS NULL) \
     ORDER BY m.valid_until LIMIT {count}";
 
-/// The SQL to take due messages: for all requests at once on `PostgreSQL`, and for one request on `SQLite`, which has
-/// no LATERAL and needs no round trip for a statement.
+/// Returns the SQL that takes due messages. On `PostgreSQL`, one statement is used for all requests. On `SQLite`, one
+/// statement is used for each request, because `SQLite` has no LATERAL and its statements need no round trips.
 fn take_sql(backend: DbBackend, is_expired: bool) -> String {
     let one = format!("{DUE}{}", if is_expired { IS_EXPIRED } else { MAY_BE_SENT });
     let fill = |text: &str, dialect: &Dialect, names: [&str; 7]| {
@@ -278,7 +281,7 @@ fn take_sql(backend: DbBackend, is_expired: bool) -> String {
     )
 }
 
-/// The statements that take due messages for these requests.
+/// Returns the statements that take due messages for these requests.
 pub fn take_statements(
     backend: DbBackend,
     requests: &[ClaimRequest],

@@ -1,5 +1,5 @@
-//! Remembers where the next poll of each queue begins, so that every team and account gets its turn. It is kept in
-//! memory only: losing it restarts the rotation and has no other effect.
+//! Remembers where the next poll of each queue begins, so that every team and account gets its turn. The positions are
+//! kept only in memory. If they are lost, the rotation restarts, with no other effect.
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +24,7 @@ pub const QUEUES: [(Environment, MessageStatus); 8] = [
 /// Maximum number of teams in a queue whose last account is remembered.
 const TEAMS_REMEMBERED_MAX: usize = 16_384;
 
-/// The last team of a queue, and the last account of each team, that had a turn.
+/// The team of a queue that had the last turn, and the account of each team that had the last turn.
 #[derive(Clone, Debug, Default)]
 pub struct RotationPosition {
     team: Option<Uuid>,
@@ -44,19 +44,19 @@ impl Rotation {
         *self.lock() = positions;
     }
 
-    /// A poisoned lock is usable because the positions are only replaced as a whole.
+    /// Locks the positions. A poisoned lock is usable because the positions are only replaced as a whole.
     fn lock(&self) -> MutexGuard<'_, [RotationPosition; QUEUES.len()]> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl RotationPosition {
-    /// The position after this team.
+    /// Creates the position after this team.
     pub fn after(team: Option<Uuid>) -> Self {
         Self { team, accounts: BTreeMap::new() }
     }
 
-    /// The team that had the last turn.
+    /// Returns the team that had the last turn.
     pub fn team(&self) -> Option<Uuid> {
         self.team
     }
@@ -65,7 +65,7 @@ impl RotationPosition {
         self.team = team;
     }
 
-    /// The last account that had a turn, for each of the next `teams` teams.
+    /// Returns the account that had the last turn, for each of the next `teams` teams.
     pub fn accounts(&self, teams: usize) -> impl Iterator<Item = (Uuid, Uuid)> {
         let begin = self.team.map_or(Bound::Unbounded, Bound::Excluded);
         let after = self.accounts.range((begin, Bound::Unbounded));

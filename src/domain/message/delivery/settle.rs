@@ -1,5 +1,5 @@
 //! Writes the outcomes of claimed messages: status, refund, usage, and when the next report is requested. An outcome is
-//! written only while the worker's lease is valid, so a message is settled once.
+//! written only while the worker's lease is valid, so a message is settled only once.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -24,14 +24,15 @@ use crate::{
 
 /// Delay between submitting a message and first requesting its report.
 const REPORT_AFTER: TimeDelta = TimeDelta::milliseconds(500);
-/// Maximum delay between two requests. The delay is half of the time since the message was submitted.
+/// Maximum delay between two requests for a report. Up to this maximum, the delay is half of the time since the message
+/// was submitted.
 const REPORT_DELAY_MAX: TimeDelta = TimeDelta::hours(1);
 /// Time after which a message without a report becomes UNKNOWN.
 const REPORT_UNTIL: TimeDelta = TimeDelta::hours(72);
 
-/// Writes outcomes in one transaction, under the locks of the teams whose money or usage changes. A message whose
-/// lease was taken over by another worker is skipped. If the transaction fails, each team is settled separately; the
-/// leases of a failing team expire and are claimed again.
+/// Writes outcomes in one transaction, under the locks of the teams whose money or usage changes. A message whose lease
+/// was taken over by another worker is skipped. If the transaction fails, the messages of each team are settled
+/// separately. If this fails for a team, the leases of its messages expire and the messages are claimed again.
 pub async fn settle(app: &App, settled: Vec<(Claimed, Outcome)>) -> Result<(), Fault> {
     let now = app.clock.now();
     let settled: Vec<(message::Model, Outcome)> = settled
@@ -116,10 +117,11 @@ async fn settle_together(app: &App, settled: &[(message::Model, Outcome)]) -> Re
     Ok(())
 }
 
-/// The lease, the outcome, and when the message is due next.
+/// The values that messages must have in common to be written by one statement: the lease, the outcome, and when they
+/// are due next.
 type UpdateKey<'o> = (Option<Uuid>, &'o Outcome, Option<DateTime<Utc>>);
 
-/// When the message is due next after this outcome.
+/// Returns when the message is due next after this outcome.
 fn due_after(
     message: &message::Model,
     outcome: &Outcome,
@@ -128,7 +130,7 @@ fn due_after(
     match outcome {
         Outcome::Sent => Some(now + REPORT_AFTER),
         Outcome::Pending => {
-            // Rounded, so that messages of similar age are written by one statement.
+            // The delay is rounded, so that messages of similar age are written by one statement.
             let delay = (now - message.updated_at) / 2;
             let steps = delay.num_milliseconds() / REPORT_AFTER.num_milliseconds();
             let delay = REPORT_AFTER * i32::try_from(steps).unwrap_or(i32::MAX);
@@ -138,7 +140,7 @@ fn due_after(
     }
 }
 
-/// Writes one outcome of messages that still have this lease, and returns their ids.
+/// Writes one outcome for those messages that still have this lease, and returns their ids.
 async fn write(
     app: &App,
     txn: &DatabaseTransaction,

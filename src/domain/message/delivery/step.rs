@@ -1,4 +1,5 @@
-//! The types between claiming, the worker and settling: a claimed message, the step to take, and its outcome.
+//! The types that claiming, the worker and settling share: a claimed message, the step to take, and the outcome of the
+//! step.
 
 use entity::message;
 
@@ -22,7 +23,7 @@ pub struct Claimed {
 pub enum Step {
     /// Submit the message to the carrier for the first time.
     Send,
-    /// A worker was interrupted while submitting the message, which may have been sent.
+    /// A worker was interrupted while submitting the message. The message may have been sent.
     Resume,
     /// The message was submitted: request its delivery report.
     Report,
@@ -35,15 +36,15 @@ pub enum Step {
 pub enum Outcome {
     Sent,
     Delivered,
-    /// There is no final report yet: request it again later.
+    /// There is no final report yet. Request it again later.
     Pending,
     Undelivered {
         code: String,
         text: String,
     },
-    /// The message was not submitted before its `validUntil`; it is refunded.
+    /// The message was not submitted before its `validUntil`. The message is refunded.
     Expired,
-    /// The carrier did not accept the message, which is refunded.
+    /// The carrier did not accept the message. The message is refunded.
     Failed {
         code: String,
         text: String,

@@ -11,7 +11,7 @@ fn at(text: &str) -> DateTime<Utc> {
     text.parse().expect("a moment")
 }
 
-/// Quiet hours within a day and across midnight, at both of their ends, and on days with clock changes.
+/// Tests quiet hours within a day and across midnight, at both of their ends, and on days with clock changes.
 #[test]
 fn quiet_hours_end_by_local_time() {
     let berlin = quiet("22:00", "08:00", "Europe/Berlin");
@@ -21,13 +21,14 @@ fn quiet_hours_end_by_local_time() {
         ("2026-01-16T06:59:59.999Z", Some("2026-01-16T07:00:00Z")),
         ("2026-01-16T07:00:00Z", None),
         ("2026-07-15T20:00:00Z", Some("2026-07-16T06:00:00Z")),
-        // 29 March: 02:00 is 03:00; 25 October: 03:00 is 02:00.
+        // On 29 March, the clock changes from 02:00 to 03:00; on 25 October, from 03:00 to 02:00.
         ("2026-03-28T21:00:00Z", Some("2026-03-29T06:00:00Z")),
         ("2026-10-24T20:00:00Z", Some("2026-10-25T07:00:00Z")),
     ] {
         assert_eq!(berlin.end(at(now)), end.map(at), "{now}");
     }
-    // Time zone rules of 2026: Cuba, British Columbia and others stay on summer time from November.
+    // These results require the time zone rules of 2026: Cuba, British Columbia and others stay on summer time from
+    // November.
     for (from, to, zone, end) in [
         ("12:00", "11:59", "America/Havana", "2026-11-29T15:59:00Z"),
         ("03:00", "02:00", "America/Vancouver", "2026-11-29T09:00:00Z"),
@@ -42,8 +43,8 @@ fn quiet_hours_end_by_local_time() {
     assert_eq!(short.end(at("2026-03-29T00:10:00Z")), Some(at("2026-03-29T01:00:00Z")));
 }
 
-/// Over a year, in time zones with different clock changes: the end is not in the quiet hours, the minute before the
-/// end is, and the end is at most 25 hours away.
+/// Over a year, in time zones with different clock changes, the end is not in the quiet hours, the minute before the
+/// end is in them, and the end is at most 25 hours away.
 #[test]
 fn the_end_is_outside_the_quiet_hours() {
     let start = Utc.with_ymd_and_hms(2026, 1, 1, 0, 0, 0).single().expect("a moment");
@@ -61,8 +62,8 @@ fn the_end_is_outside_the_quiet_hours() {
     }
 }
 
-/// The result is compared with a search minute by minute, at every clock change of time zones with unusual changes:
-/// half an hour, two hours, at midnight, for Ramadan, and a skipped day.
+/// Compares the result with a search minute by minute, at every clock change of time zones with unusual changes. These
+/// are changes of half an hour or two hours, changes at midnight or for Ramadan, and a skipped day.
 #[test]
 fn the_end_is_the_first_minute_outside_the_quiet_hours() {
     let searched = |quiet: &QuietHours, at: DateTime<Utc>| {

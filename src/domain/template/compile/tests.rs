@@ -128,8 +128,8 @@ fn templates_are_rendered_with_their_variables() {
     }
 }
 
-/// Comparing lists or maps takes time in proportion to their size but counts as one step, so it fails in every
-/// position.
+/// Comparing lists or maps takes time in proportion to their size, but the library counts it as one step. So such a
+/// comparison fails in every position.
 #[test]
 fn lists_and_maps_are_not_compared() {
     let deep: Json = (0..350).map(|at| (at.to_string(), json!([at]))).collect();
@@ -167,7 +167,7 @@ fn lists_and_maps_are_not_compared() {
     }
 }
 
-/// Text filters refuse lists and maps, because converting these to text costs more than the steps that are counted for
+/// Text filters refuse lists and maps, because converting them to text costs more than the steps that are counted for
 /// it.
 #[test]
 fn text_filters_refuse_lists_and_maps() {
@@ -219,7 +219,7 @@ fn a_rendering_succeeds_up_to_the_maximum_number_of_steps_and_fails_beyond() {
     assert!(problem.contains("steps"), "{problem}");
 }
 
-/// Every repetition or growth is stopped by the limit on steps or on the size of the result.
+/// A template that repeats content or lets it grow is stopped by the limit on steps or on the size of the result.
 #[test]
 fn expensive_templates_run_out_of_steps() {
     let given = json!({

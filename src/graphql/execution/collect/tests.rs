@@ -5,7 +5,7 @@ use async_graphql::parser::parse_query;
 use super::*;
 use crate::graphql::execution::schema_index::{self, Argument, Type};
 
-/// A schema in which `Query.q` has an argument of each kind and returns a `Query`.
+/// Returns a schema in which `Query.q` has an argument of each kind and returns a `Query`.
 fn index() -> SchemaIndex {
     let named = |name: &str| TypeRef::Named(name.to_owned());
     let list = |of_type| TypeRef::List(Box::new(of_type));
@@ -23,7 +23,8 @@ fn index() -> SchemaIndex {
     SchemaIndex([("Query".to_owned(), query), ("Note".to_owned(), note)].into())
 }
 
-/// The collected fields of an operation, with values for the variables `y`, `yes` and `no` only.
+/// Returns the collected fields of an operation. Only the variables `y`, `yes` and `no` have
+/// values.
 fn collected(document: &str, name: Option<&str>) -> String {
     let document = parse_query(document).expect("a document");
     let mut operations = document.operations.iter();

@@ -1,5 +1,5 @@
-//! Compares the validation of documents and the coercion of variables with graphql-js. `tests/specification` has the cases
-//! and the script that generates them.
+//! Compares the validation of documents and the coercion of variables with graphql-js. The test
+//! cases and the script that generates them are in `tests/specification`.
 
 #![expect(clippy::disallowed_methods, reason = "the JSON files are part of the repository")]
 
@@ -19,7 +19,7 @@ use crate::graphql::{
     scalars::{Cents, Date, DateTime, JsonObject},
 };
 
-/// The documents on which Tollgate and graphql-js differ, with reasons.
+/// The documents for which Tollgate and graphql-js give different results, with the reasons.
 const DIFFERENCES: &str = include_str!("../../../../tests/specification/differences.json");
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -36,7 +36,8 @@ enum Verdict {
 #[derive(Deserialize)]
 struct Documents {
     documents: Vec<(Verdict, String)>,
-    /// The verdict, the index of the original document, the start and the end of the replaced text, and the new text.
+    /// Each entry contains the verdict, the index of the original document, the start and the end
+    /// of the replaced text, and the new text.
     mutants: Vec<(Verdict, usize, usize, usize, String)>,
 }
 
@@ -122,7 +123,8 @@ async fn arguments_have_the_same_values_as_in_graphql_js() {
         };
         let (ours, our_data) = execute(&schema, &visible, &document, variables.clone()).await;
         let data = data.map_or(Value::Null, |data| json!(data));
-        // All fields are non-null, so a failed field leaves no data. Tollgate may refuse such a request before execution.
+        // All fields are non-null, so a failed field leaves no data. Tollgate may refuse such a
+        // request before it executes it.
         let failed = theirs == Verdict::Executed && data.is_null();
         let is_same_verdict = theirs == ours || failed && ours == Verdict::Refused;
         if !is_same_verdict || !is_same(&data, &our_data) {
@@ -134,7 +136,7 @@ async fn arguments_have_the_same_values_as_in_graphql_js() {
     assert!(differences.is_empty(), "{} differences: {differences:#?}", differences.len());
 }
 
-/// The verdict of Tollgate, and the data of the response.
+/// Returns Tollgate's verdict and the data of the response.
 async fn execute(
     schema: &Schema<Query, EmptyMutation, EmptySubscription>,
     visible: &VisibleSchema,
@@ -167,8 +169,8 @@ async fn execute(
     (Verdict::Executed, response.data.into_json().expect("the value is plain JSON"))
 }
 
-/// Whether two responses are equal. A field returns its arguments as JSON in a string, and equal numbers can be written
-/// differently.
+/// Returns whether two responses are equal. A field returns its arguments as JSON in a string, and
+/// equal numbers can be written in different ways.
 fn is_same(theirs: &Value, ours: &Value) -> bool {
     match (theirs, ours) {
         (Value::String(theirs), Value::String(ours)) if theirs != ours => {

@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 use super::*;
 use crate::graphql::{access::Audience, execution::schema_index::INTROSPECTION, schema::schema};
 
-/// `getIntrospectionQuery` of graphql-js with all options.
+/// The query of graphql-js's `getIntrospectionQuery` with all options.
 const STANDARD: &str = "query IntrospectionQuery { __schema { description queryType { name kind } \
     mutationType { name kind } subscriptionType { name kind } types { ...FullType } \
     directives { name description isRepeatable locations args(includeDeprecated: true) { ...InputValue } } } } \
@@ -28,7 +28,8 @@ async fn index() -> SchemaIndex {
     SchemaIndex::read(data(INTROSPECTION).await).expect("the introspection has these fields")
 }
 
-/// The count of the root fields of the only operation. `None` if it is too large.
+/// Returns the count for the root fields of the only operation, or `None` if the count exceeds the
+/// maximum.
 fn count(document: &str, variables: Json, index: &SchemaIndex) -> Option<u64> {
     let document = parse_query(document).expect("a document");
     let variables = Variables::from_json(variables);
@@ -41,7 +42,7 @@ fn count(document: &str, variables: Json, index: &SchemaIndex) -> Option<u64> {
     counts.sum()
 }
 
-/// The number of fields in a response.
+/// Returns the number of fields in a response.
 fn fields(data: &Json) -> u64 {
     match data {
         Json::Object(members) => members.values().map(|value| 1 + fields(value)).sum(),
@@ -64,7 +65,7 @@ async fn the_count_of_an_introspection_equals_the_fields_of_its_response() {
     ] {
         let counted = count(query, json!({}), &index).expect("within the limit");
         let executed = fields(&data(query).await);
-        // Each directive is counted with one argument, but `@oneOf` has none.
+        // Each directive is counted with one argument, although `@oneOf` has none.
         assert!((executed..=executed + 6).contains(&counted), "{query}: {counted}, {executed}");
     }
     let by_variable = "query($name: String!) { __type(name: $name) { fields { name } } }";

@@ -1,4 +1,4 @@
-//! Responses of a small schema with fields that fail, compared with the specification.
+//! Compares responses from a small schema, in which some fields fail, with the specification.
 
 use std::collections::HashMap;
 
@@ -55,7 +55,7 @@ impl Node {
     }
 }
 
-/// The completed response to a query.
+/// Returns the completed response to a query.
 async fn response(query: &str) -> Response {
     let schema = Schema::build(Query, EmptyMutation, EmptySubscription);
     let schema = schema.validation_mode(ValidationMode::Fast).finish();
@@ -121,7 +121,7 @@ async fn a_failed_field_is_null_or_nulls_its_nearest_nullable_parent() {
             r#"{"node":{"__typename":"Node","failing":null},"__typename":"Query"}"#,
         ),
     ] {
-        // serde_json sorts the keys; the next test checks their order.
+        // serde_json sorts the keys. The next test checks their order.
         let sorted: serde_json::Value = expected.parse().expect("JSON");
         assert_eq!(data(query).await, sorted.to_string(), "{query}");
     }

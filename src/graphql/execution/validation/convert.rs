@@ -1,6 +1,7 @@
-//! Converts documents of bluejay to those of async-graphql. Errors that the latter cannot represent are reported here
-//! instead of by validation: duplicate input fields, duplicate names of operations or fragments, and an operation without
-//! a name in a document with several operations.
+//! Converts documents from bluejay's representation to that of async-graphql. async-graphql cannot
+//! represent documents with certain errors, so these errors are reported here instead of by
+//! validation: duplicate input fields, duplicate names of operations or fragments, and an operation
+//! without a name in a document with several operations.
 
 use std::collections::HashMap;
 
@@ -243,7 +244,7 @@ impl Converter<'_> {
     ) -> Result<Value, ServerError> {
         Ok(match value.as_ref() {
             ValueReference::Variable(variable) => Value::Variable(Name::new(variable.name())),
-            // Numbers keep their text: an amount can have more digits than a float.
+            // Numbers are kept as text, because an amount can have more digits than a float.
             ValueReference::Integer(_) | ValueReference::Float(_) => {
                 let text = &self.text[value.span().byte_range()];
                 Value::Number(text.parse().expect("a GraphQL number is a JSON number"))

@@ -7,7 +7,7 @@ use bluejay_parser::ast::definition::{Context, CustomScalarTypeDefinition};
 
 use crate::graphql::scalars::{self, Given};
 
-/// Decides which literals the custom scalars accept.
+/// Tells bluejay which literals the custom scalars accept.
 #[derive(Debug)]
 pub struct CustomScalars;
 

@@ -1,8 +1,9 @@
-//! Parses documents and validates them against the schema that the caller's role sees, with bluejay and the
-//! specification of September 2025. The parser, the validation and the coercion of async-graphql are not used.
+//! Parses documents with bluejay, and validates them against the schema that the caller's role
+//! sees, according to the specification of September 2025. The parser, the validation and the
+//! coercion of async-graphql are not used.
 //!
-//! Two rules of bluejay take exponential time for fragments that spread each other. Therefore `cost::check_cost` must
-//! accept a document before [`SchemaValidator::validate`] is called.
+//! Two rules of bluejay take exponential time if fragments spread each other. Therefore
+//! `cost::check_cost` must accept a document before [`SchemaValidator::validate`] is called.
 
 use std::collections::HashSet;
 
@@ -51,7 +52,7 @@ pub struct Parsed<'t> {
     pub tokens: usize,
 }
 
-/// Parses a document within the limits of tokens and nesting.
+/// Parses a document within the limits on tokens and nesting.
 pub fn parse(text: &str) -> Result<Parsed<'_>, ServerError> {
     let options = ParseOptions {
         graphql_ruby_compatibility: false,
@@ -81,16 +82,17 @@ pub fn parse(text: &str) -> Result<Parsed<'_>, ServerError> {
 /// Validates documents against the schema that one audience sees.
 pub struct SchemaValidator(SchemaDefinition<'static, CustomScalars>);
 
-/// Why a document is not valid.
+/// The reason why a document is not valid.
 pub enum Invalid {
-    /// The errors are independent of the caller's role.
+    /// Errors that do not depend on the caller's role.
     Errors(Vec<ServerError>),
-    /// The error names a part of the full schema that the caller's role does not see.
+    /// An error that names a part of the full schema that the caller's role does not see.
     Forbidden(ServerError),
 }
 
 impl SchemaValidator {
-    /// Leaks the text of the schema, so it must be called only once for each audience.
+    /// Creates a validator. It leaks the text of the schema, so this must be called only once for
+    /// each audience.
     pub fn new(index: &SchemaIndex) -> Self {
         let text: &'static str = Box::leak(schema_definition::write(index).into_boxed_str());
         let parsed = DefinitionDocument::<CustomScalars>::parse(text).result;
@@ -98,8 +100,8 @@ impl SchemaValidator {
         Self(SchemaDefinition::try_from(&*document).expect("the schema is valid"))
     }
 
-    /// Validates a document that `cost::check_cost` has accepted. `self` is the schema that `role` sees, and `full` the
-    /// whole schema.
+    /// Validates a document that `cost::check_cost` has accepted. `self` is the part of the schema
+    /// that `role` sees, and `full` is the whole schema.
     pub fn validate(&self, text: &str, full: &Self, role: Role) -> Result<(), Invalid> {
         let document = parse(text).map_err(|error| Invalid::Errors(vec![error]))?.document;
         let cache = Cache::new(&document, &self.0);
@@ -119,8 +121,8 @@ impl SchemaValidator {
         Err(Invalid::Errors(errors.map(|failure| to_error(failure.into(), text)).collect()))
     }
 
-    /// The first name in a document that the given errors report as unknown in another schema, but that exists in this
-    /// schema.
+    /// Returns the first name in a document that exists in this schema although the given errors
+    /// report it as unknown in another schema.
     fn find_hidden(
         &self,
         document: &ExecutableDocument<'_>,
@@ -137,15 +139,17 @@ impl SchemaValidator {
 
 type Failure<'d> = Error<'d, ExecutableDocument<'d>, SchemaDefinition<'static, CustomScalars>>;
 
-/// Introspection fields (section 4.2) that bluejay 0.5 does not know. It does not allow a schema to define their types.
+/// Introspection fields (section 4.2) that bluejay 0.5 does not know. bluejay does not allow a
+/// schema to define their types.
 const UNKNOWN_INTROSPECTION_FIELDS: [(&str, &str); 3] = [
     ("__Type", "isOneOf"),
     ("__InputValue", "isDeprecated"),
     ("__InputValue", "deprecationReason"),
 ];
 
-/// Whether an error of bluejay is ignored. bluejay counts a root field of a subscription twice if it occurs twice, so
-/// `subscription_root` checks that rule instead.
+/// Returns whether an error from bluejay is ignored. If a root field of a subscription occurs
+/// twice, bluejay wrongly counts two root fields. `subscription_root` therefore checks the rule for
+/// root fields instead.
 fn is_ignored(failure: &Failure<'_>) -> bool {
     matches!(failure, Error::SubscriptionRootNotSingleField { .. })
         || is_introspection_field(failure)
@@ -158,7 +162,7 @@ fn is_introspection_field(failure: &Failure<'_>) -> bool {
             && field.arguments().is_none())
 }
 
-/// The location of the name that is not in the schema, if the error reports one.
+/// Returns the location of the name that is not in the schema, if the error reports such a name.
 fn unknown_name(failure: &Failure<'_>) -> Option<Span> {
     Some(match failure {
         Error::FieldDoesNotExistOnType { field, .. } => *field.name().span(),
@@ -192,7 +196,8 @@ fn unknown_name(failure: &Failure<'_>) -> Option<Span> {
     })
 }
 
-/// The first name at or after an offset. The type of a list begins with a bracket.
+/// Returns the first name at or after an offset. At the offset, there may be a bracket, because the
+/// type of a list begins with one.
 fn name_at(text: &str, offset: usize) -> &str {
     let is_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
     let name = text[offset..].trim_start_matches(|letter| !is_name(letter));
@@ -206,8 +211,9 @@ fn to_error(failure: bluejay_parser::Error, text: &str) -> ServerError {
     error
 }
 
-/// The detailed message and the locations of an error. bluejay counts more characters as line ends than the
-/// specification does (section 2.1.3), so they are replaced by others of the same length.
+/// Returns the detailed message and the locations of an error. bluejay treats more characters as
+/// line ends than the specification does (section 2.1.3). These characters are therefore replaced
+/// by others of the same length.
 fn describe(failure: bluejay_parser::Error, text: &str) -> (String, Vec<Pos>) {
     let text = text.replace(['\u{2028}', '\u{2029}'], "\u{2026}").replace('\u{85}', "\u{b7}");
     let text = text.replace(['\u{b}', '\u{c}'], " ");

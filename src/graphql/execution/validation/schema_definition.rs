@@ -1,4 +1,5 @@
-//! Writes the schema that one audience sees in the schema definition language, without descriptions, for validation.
+//! Writes the part of the schema that one audience sees in the schema definition language.
+//! Descriptions are left out, because the result is only used for validation.
 
 use std::{collections::HashMap, fmt::Write as _};
 
@@ -7,7 +8,7 @@ use crate::graphql::execution::schema_index::{Argument, SchemaIndex, Type};
 /// Built-in scalars (section 3.5 of the specification).
 const BUILT_IN: [&str; 5] = ["Int", "Float", "String", "Boolean", "ID"];
 
-/// The type definitions, sorted by name.
+/// Returns the type definitions, sorted by name.
 pub fn write(index: &SchemaIndex) -> String {
     let mut types: Vec<_> = index.0.iter().filter(|(name, _)| is_defined_here(name)).collect();
     types.sort_by_key(|(name, _)| *name);
@@ -18,7 +19,7 @@ pub fn write(index: &SchemaIndex) -> String {
     text
 }
 
-/// Whether a name is defined by this schema and not by the specification.
+/// Returns whether a name is defined by this schema and not by the specification.
 fn is_defined_here(name: &str) -> bool {
     !name.starts_with("__") && !BUILT_IN.contains(&name)
 }

@@ -1,10 +1,12 @@
-//! Lines and columns in the text of a document, both starting at 1 (section 7.1.2 of the specification).
+//! Lines and columns in the text of a document. Both start at 1 (section 7.1.2 of the
+//! specification).
 
 use std::cell::Cell;
 
 use async_graphql::Pos;
 
-/// Converts byte offsets to lines and columns. It continues from the last offset, because most offsets are ascending.
+/// Converts byte offsets to lines and columns. The search for an offset begins at the previous
+/// offset, because most offsets are ascending.
 pub struct TextPositions<'t> {
     text: &'t str,
     last: Cell<(usize, Pos)>,
@@ -17,7 +19,7 @@ impl<'t> TextPositions<'t> {
         Self { text, last: Cell::new(START) }
     }
 
-    /// The position of the character that begins at this offset.
+    /// Returns the position of the character that begins at this offset.
     pub fn at(&self, offset: usize) -> Pos {
         let bytes = self.text.as_bytes();
         let (mut at, mut pos) = self.last.get();
@@ -26,7 +28,7 @@ impl<'t> TextPositions<'t> {
         }
         while at < offset {
             match bytes[at] {
-                // A carriage return and a line feed are one line end (section 2.1.3).
+                // A carriage return followed by a line feed is one line end (section 2.1.3).
                 b'\r' if bytes.get(at + 1) == Some(&b'\n') => {}
                 b'\n' | b'\r' => pos = Pos { line: pos.line + 1, column: 1 },
                 byte if !is_continuation(byte) => pos.column += 1,
@@ -39,7 +41,7 @@ impl<'t> TextPositions<'t> {
     }
 }
 
-/// Whether a byte of UTF-8 continues a character.
+/// Returns whether a byte of UTF-8 continues a character.
 fn is_continuation(byte: u8) -> bool {
     byte & 0b1100_0000 == 0b1000_0000
 }

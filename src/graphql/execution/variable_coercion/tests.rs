@@ -10,8 +10,8 @@ fn named(name: &str) -> TypeRef {
     TypeRef::Named(name.to_owned())
 }
 
-/// A schema with the input object `Note`, the enum `Kind`, the `@oneOf` input object `Ref` and a scalar. Only the full
-/// schema has `Note.secret` and `Kind.HIDDEN`.
+/// Returns a schema with the input object `Note`, the enum `Kind`, the `@oneOf` input object `Ref`
+/// and a scalar. Only the full schema has `Note.secret` and `Kind.HIDDEN`.
 fn index(is_full: bool) -> SchemaIndex {
     let required = |of_type| TypeRef::NonNull(Box::new(of_type));
     let fields = |fields: &[(&str, TypeRef)]| -> HashMap<String, schema_index::Argument> {
@@ -51,7 +51,7 @@ fn index(is_full: bool) -> SchemaIndex {
     ]))
 }
 
-/// The coerced value of a variable, or the code and the message of the error.
+/// Returns the coerced value of a variable, or the code and the message of the error.
 fn coerced(
     of_type: &str,
     value: Option<serde_json::Value>,

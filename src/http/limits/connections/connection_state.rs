@@ -1,5 +1,5 @@
-//! The state of a connection, updated by its reads, writes and requests: which phase it is in, and how many
-//! bytes of an unfinished head or WebSocket message it holds.
+//! The state of a connection: its phase, and the number of buffered bytes of an unfinished head or WebSocket message.
+//! The connection's reads, writes and requests update the state.
 
 use std::{
     sync::{
@@ -14,52 +14,52 @@ use uuid::Uuid;
 
 use crate::limits::quota::Permit;
 
-/// Maximum time to receive a request's head, from its first byte.
+/// Maximum time to receive a request's head, counted from the head's first byte.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum time for a client to receive a response that does not fit into the system's buffers.
 pub const WRITE_TIMEOUT: Duration = Duration::from_mins(1);
-/// Maximum time between requests. It is longer than the idle timeout of common proxies, so that the proxy closes
-/// the connection first and never sends a request on one that is being closed.
+/// Maximum time between requests. It is longer than the idle timeout of common proxies, so that the proxy closes the
+/// connection first. A proxy then never sends a request on a connection that the server is closing.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
-/// Heads and WebSocket messages of up to this many bytes fit into a connection's own buffer, and are not
-/// counted.
+/// Maximum size of the heads and WebSocket messages that are not counted, in bytes. They fit into a connection's own
+/// buffer.
 pub const SMALL_BYTES: usize = 8 * 1024;
 
-/// Bytes of a client's control frame before its payload: a header of two bytes and the mask.
+/// Number of bytes before the payload of a client's control frame: a header of two bytes and the mask.
 const CONTROL_HEADER_BYTES: usize = 6;
 
 #[derive(Default)]
 pub struct ConnectionState {
     requests_begun: AtomicU64,
     requests_answered: AtomicU64,
-    /// Bytes of the next request's head that were read.
+    /// Number of bytes of the next request's head that have been read.
     pub(super) head_bytes: AtomicUsize,
     /// Whether the client does not read the data that is sent to it.
     pub(super) is_write_blocked: AtomicBool,
     /// Whether the quota has no bytes left for the next request's head.
     pub(super) is_head_refused: AtomicBool,
-    /// Whether a part of the request was not read.
+    /// Whether a part of the request has not been read.
     pub(super) has_unread_input: AtomicBool,
     is_websocket: AtomicBool,
-    /// Bytes of the current WebSocket message that were read, without control frames.
+    /// Number of bytes of the current WebSocket message that have been read, without control frames.
     pub(super) message_bytes: AtomicUsize,
-    /// The team of a WebSocket, once it is known; `None` for an operator.
+    /// The team of the WebSocket, once the team is known; `None` for an operator.
     pub(super) team: OnceLock<Option<Uuid>>,
-    /// Held for a large WebSocket message until its buffer is freed.
+    /// Permit for the bytes of a large WebSocket message, held until the message's buffer is freed.
     message: Mutex<Option<Permit<Uuid>>>,
 }
 
-/// What a connection is waiting for.
+/// The phase of a connection. Each phase waits for something else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Phase {
-    /// The next request.
+    /// Waits for the next request.
     #[default]
     Idle,
-    /// The remainder of a request's head.
+    /// Waits for the remainder of a request's head.
     Head,
-    /// The response, which has its own deadlines.
+    /// Waits for the response. Handlers have their own deadlines.
     Handler,
-    /// The client, which must read the data that is sent to it.
+    /// Waits until the client reads the data that is sent to it.
     Write,
 }
 
@@ -75,7 +75,7 @@ impl Phase {
 }
 
 impl ConnectionState {
-    /// Notes that a request's head was read. Returns whether it was large.
+    /// Notes that a request's head has been read. Returns whether the head was large.
     pub(super) fn begin_request(&self) -> bool {
         self.requests_begun.fetch_add(1, Relaxed);
         self.has_unread_input.store(false, Relaxed);
@@ -98,7 +98,7 @@ impl ConnectionState {
         self.is_websocket.load(Relaxed)
     }
 
-    /// Whether the connection waits for a request or for the remainder of its head.
+    /// Returns whether the connection waits for a request or for the remainder of its head.
     pub(super) fn is_before_request(&self) -> bool {
         self.requests_begun() == self.requests_answered.load(Relaxed)
     }
@@ -120,8 +120,8 @@ impl ConnectionState {
         self.message_bytes.store(0, Relaxed);
     }
 
-    /// Notes that the WebSocket has received a control frame with this many bytes of payload. Control frames may
-    /// arrive between the frames of a message, so only their own bytes are subtracted.
+    /// Notes that the WebSocket has received a control frame with this many bytes of payload. Control frames may arrive
+    /// between the frames of a message, so only the bytes of the control frame are subtracted.
     pub fn note_control_frame(&self, payload: usize) {
         let bytes = payload + CONTROL_HEADER_BYTES;
         let without_frame = |held: usize| Some(held.saturating_sub(bytes));
@@ -132,12 +132,12 @@ impl ConnectionState {
         self.message.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a permit is held for a large message.
+    /// Returns whether a permit is held for a large message.
     pub fn holds_message(&self) -> bool {
         self.message().is_some()
     }
 
-    /// Releases the permit of a large message whose buffer was freed, and returns true; does nothing if the next
+    /// Releases the permit of a large message whose buffer has been freed, and returns true. Does nothing if the next
     /// message has begun and is large.
     pub fn release_message(&self) -> bool {
         let is_releasable = self.message_bytes.load(Relaxed) <= SMALL_BYTES;

@@ -1,5 +1,5 @@
-//! The stream of a connection. It updates the connection's state, counts buffered bytes against quotas, and
-//! discards unread input when it is closed, so that the client receives the last response.
+//! The stream of a connection. It updates the connection's state and counts buffered bytes against quotas. When the
+//! stream is closed, it discards unread input, so that the client receives the last response.
 
 use std::{
     io,
@@ -21,34 +21,34 @@ use uuid::Uuid;
 use super::connection_state::{ConnectionState, SMALL_BYTES};
 use crate::limits::quota::{Permit, Quota};
 
-/// Maximum number of bytes in one read. It is one byte less than hyper's initial buffer: hyper enlarges its buffer
-/// after a read that fills it, and keeps the larger one while the connection is idle.
+/// Maximum number of bytes in one read. It is one byte less than hyper's initial buffer: when a read fills the buffer,
+/// hyper enlarges it and keeps the larger buffer while the connection is idle.
 const READ_BYTES_MAX: usize = 8 * 1024 - 1;
-/// Maximum number of bytes of unfinished large heads, in total and for one address.
+/// Maximum number of bytes in unfinished large heads, in total and for one address.
 pub const HEADS_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const HEADS_BYTES_OF_PEER_MAX: usize = HEADS_BYTES_MAX / 2;
-/// Maximum number of bytes of large WebSocket messages, in total and for one team. They count until the message's
-/// buffer is freed.
+/// Maximum number of bytes in large WebSocket messages, in total and for one team. The bytes of a message are counted
+/// until its buffer is freed.
 pub const MESSAGES_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const MESSAGES_BYTES_OF_TEAM_MAX: usize = MESSAGES_BYTES_MAX / 2;
-/// Maximum number of bytes of the first read of a WebSocket message: the longest frame header. After the header,
-/// the library reserves exactly the space of the message; so its buffer is full when the message is complete, and
-/// it allocates a new one instead of keeping a large buffer forever.
+/// Maximum number of bytes in the first read of a WebSocket message. It is the length of the longest frame header.
+/// After reading the header, the library reserves exactly the space of the message. The buffer is therefore full when
+/// the message is complete, and the library allocates a new buffer instead of keeping a large one forever.
 const FRAME_HEADER_BYTES: usize = 14;
-/// Maximum number of bytes of a WebSocket message before its key is known.
+/// Maximum number of bytes in a WebSocket message that arrives before the client's key is known.
 pub const UNAUTHENTICATED_BYTES_MAX: usize = 32 * 1024;
-/// Maximum number of closing connections whose unread input is discarded, in total and for one address. Others are
-/// closed immediately.
+/// Maximum number of closing connections whose unread input is discarded, in total and for one address. Other
+/// connections are closed immediately.
 pub const DISCARDING_MAX: usize = 512;
 pub const DISCARDING_OF_PEER_MAX: usize = DISCARDING_MAX / 2;
-/// Discarding ends if nothing arrives for this time.
+/// The time without input after which discarding ends.
 pub const DISCARD_IDLE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Discarding ends after this time, even if input is still arriving.
+/// The time after which discarding ends, even if input is still arriving.
 pub const DISCARD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Discarding ends after this many bytes.
+/// The number of discarded bytes after which discarding ends.
 pub const DISCARD_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// The response to a head for which the quota has no bytes left.
+/// The response to a head that exceeds the quota.
 const HEAD_REFUSAL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
     content-length: 0\r\n\r\n";
@@ -75,16 +75,16 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
 
-/// The stream of an HTTP connection or WebSocket. It holds the connection's permit.
+/// The stream of an HTTP connection or a WebSocket. It keeps the connection's permit until it is dropped.
 pub struct GuardedStream<S: Stream> {
-    /// The inner stream, which is taken when the connection ends.
+    /// The inner stream. It is taken out when the connection ends.
     stream: Option<S>,
     state: Arc<ConnectionState>,
     /// The client's address; `None` for a trusted proxy.
     peer: Option<IpAddr>,
     permit: Option<Permit<IpAddr>>,
     quotas: Arc<ConnectionQuotas>,
-    /// Held for a large unfinished head.
+    /// Permit for the bytes of a large unfinished head.
     head: Option<Permit<IpAddr>>,
 }
 
@@ -103,7 +103,7 @@ impl<S: Stream> GuardedStream<S> {
         &self.state
     }
 
-    /// The inner stream, whose unread input is not discarded.
+    /// Returns the inner stream. Its unread input is then not discarded.
     pub fn into_inner(mut self) -> S {
         self.stream.take().expect("the stream is taken once")
     }
@@ -114,7 +114,7 @@ impl<S: Stream> GuardedStream<S> {
             return;
         }
         self.state.has_unread_input.store(true, Relaxed);
-        // A client that does not read is closed without the refusal.
+        // If the client does not read, the connection is closed without the refusal.
         let _ = timeout(DISCARD_IDLE_TIMEOUT, self.write_all(HEAD_REFUSAL)).await;
     }
 
@@ -122,7 +122,7 @@ impl<S: Stream> GuardedStream<S> {
         Pin::new(self.stream.as_mut().expect("the stream is taken when the connection has ended"))
     }
 
-    /// Counts bytes of a head or of a WebSocket message; an error if a quota is exhausted.
+    /// Counts bytes of a head or of a WebSocket message. Fails if a quota is exhausted.
     fn count(&mut self, read: usize) -> io::Result<()> {
         let is_within_quota = if self.state.is_websocket() {
             self.head = None;
@@ -225,8 +225,9 @@ impl<S: Stream> AsyncWrite for GuardedStream<S> {
 }
 
 impl<S: Stream> Drop for GuardedStream<S> {
-    /// Closing a connection with unread input makes the operating system reset it, and the client may lose the last
-    /// response. So the unread input is discarded first, unless too many connections do so already.
+    /// Discards the unread input before the connection is closed, unless this is already being done for too many
+    /// connections. If a connection with unread input is closed, the operating system resets it, and the client may
+    /// lose the last response.
     fn drop(&mut self) {
         let may_have_unread_input =
             self.state.has_unread_input.load(Relaxed) || self.state.is_websocket();

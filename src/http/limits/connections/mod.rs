@@ -1,8 +1,9 @@
-//! Accepts connections, limits their number, and closes those that are too slow to send a head, to read a
-//! response or to send the next request. hyper implements HTTP/1.1 on them.
+//! Accepts connections and limits their number. Closes connections whose client is too slow to send a head, to read a
+//! response or to send the next request. hyper implements HTTP/1.1 on the connections.
 //!
-//! `axum::serve` is not used because it has no timeouts. Connections are polled instead of using hyper's head
-//! timer: polling costs requests nothing, and an idle connection may be kept longer than a head may take.
+//! `axum::serve` is not used because it has no timeouts. hyper's head timer is not used either, and connections are
+//! polled instead: polling adds no work to requests, and an idle connection may be kept longer than the time allowed
+//! for a head.
 
 use std::{
     convert::Infallible,
@@ -43,9 +44,9 @@ use request::{TrackedBody, refusal_status};
 
 /// Maximum number of connections of the process, including WebSocket connections, if the limit of open files allows it.
 pub const CONNECTIONS_MAX: usize = 12_288;
-/// Delay after a connection could not be accepted for lack of file descriptors or memory.
+/// Delay before connections are accepted again after file descriptors or memory ran out.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
-/// How often the state of a connection is polled, and so the precision of its timeouts.
+/// Interval at which the state of a connection is polled. The connection's timeouts are as precise as this interval.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// Maximum size of a request's head.
 pub const HEAD_BYTES_MAX: usize = 32 * 1024;
@@ -80,7 +81,7 @@ pub async fn serve(
         };
         is_failing = false;
         let peer = peers.direct(address);
-        // Without a permit the connection is dropped, and so closed immediately.
+        // Without a permit the connection is dropped, and thereby closed immediately.
         let Some(permit) = permits.take(peer) else {
             if !is_full {
                 tracing::warn!(
@@ -96,7 +97,7 @@ pub async fn serve(
         connections.spawn(async move {
             if let Some(slow) = serve_connection(stream, address, router, stop).await {
                 tracing::debug!("Closing a slow connection");
-                // Resets the connection, which frees the data that the client has not read.
+                // Resets the connection. This frees the data that the client has not read.
                 let _ = slow.into_inner().set_zero_linger();
             }
         });
@@ -106,14 +107,14 @@ pub async fn serve(
     connections.wait().await;
 }
 
-/// Whether the client disconnected before its connection was accepted.
+/// Returns whether the client disconnected before its connection was accepted.
 fn is_client_failure(failure: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(failure.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// The permits of all connections; one address gets at most half of them. Raises the process's limit of open files
-/// to its maximum, and leaves a quarter of the files for the database and other uses.
+/// Returns the permits for all connections, of which one address gets at most half. Raises the process's limit of open
+/// files to its maximum, and leaves a quarter of the files for the database and other uses.
 pub fn connection_permits() -> Arc<Quota<IpAddr>> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
@@ -179,8 +180,9 @@ async fn serve_connection<S: Stream>(
     }
 }
 
-/// Responds to one request. The response has `Connection: close` if a part of the request was not read, and after a
-/// large head, so that its buffer is freed. A WebSocket has its own buffer and stays open.
+/// Responds to one request. The response has `Connection: close` if the request is malformed or a part of it was not
+/// read. It also has `Connection: close` after a large head, because closing the connection frees the head's buffer. A
+/// WebSocket stays open, because it has its own buffer.
 fn respond(
     mut request: Request<Incoming>,
     address: SocketAddr,
@@ -213,10 +215,10 @@ fn respond(
     }
 }
 
-/// The last polled phase of a connection, and for how long it has not changed.
+/// The last polled phase of a connection, and the time for which the phase has not changed.
 #[derive(Default)]
 struct Probe {
-    /// The phase and the number of requests.
+    /// The last polled phase, and the number of requests at that time.
     last: (Phase, u64),
     unchanged_for: Duration,
 }

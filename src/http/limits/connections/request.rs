@@ -1,4 +1,4 @@
-//! Checks of HTTP/1.1 requests that hyper leaves to the server, and a body that notes whether it was read to
+//! Checks of HTTP/1.1 requests that hyper leaves to the server, and a request body that notes whether it was read to
 //! its end.
 
 use std::{
@@ -15,8 +15,8 @@ use hyper::body::{Frame, Incoming, SizeHint};
 
 use super::connection_state::ConnectionState;
 
-/// The status with which a malformed request is refused; `None` for a valid one. Proxies interpret malformed
-/// requests differently, which makes request smuggling possible.
+/// Returns the status with which a malformed request is refused, or `None` for a valid request. Malformed requests are
+/// refused because proxies interpret them differently, and request smuggling makes use of such differences.
 pub fn refusal_status<B>(request: &Request<B>) -> Option<StatusCode> {
     let headers = request.headers();
     if !has_host(headers, request.version()) {
@@ -31,7 +31,8 @@ pub fn refusal_status<B>(request: &Request<B>) -> Option<StatusCode> {
     (!is_chunked).then_some(StatusCode::NOT_IMPLEMENTED)
 }
 
-/// Whether the request has exactly one valid `Host` (RFC 9112, section 3.2); HTTP/1.0 may have none.
+/// Returns whether the request has exactly one valid `Host` (RFC 9112, section 3.2). A request with HTTP/1.0 may have
+/// no `Host`.
 fn has_host(headers: &HeaderMap, version: Version) -> bool {
     let mut hosts = headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
@@ -44,7 +45,7 @@ fn has_host(headers: &HeaderMap, version: Version) -> bool {
     }
 }
 
-/// A request body that notes when it is dropped before its end.
+/// A request body that notes if it is dropped before its end.
 pub struct TrackedBody {
     body: Incoming,
     has_ended: bool,

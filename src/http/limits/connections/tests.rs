@@ -23,12 +23,12 @@ use super::{
 const REQUEST: &[u8] = b"GET /short HTTP/1.1\r\nhost: x\r\n\r\n";
 const LONG_BYTES: usize = 1024 * 1024;
 
-/// The client's end of a new connection with buffers of 1 KiB, and the token that stops the server.
+/// Opens a connection with buffers of 1 KiB. Returns the client's end and the token that stops the server.
 fn connect() -> (DuplexStream, CancellationToken) {
     connect_with(&Arc::default())
 }
 
-/// Like [`connect`], from one address with these quotas.
+/// Opens a connection like [`connect`] does, from one address and with these quotas.
 fn connect_with(quotas: &Arc<ConnectionQuotas>) -> (DuplexStream, CancellationToken) {
     let (client, stream) = duplex(1_024);
     let router = Router::new()
@@ -49,8 +49,7 @@ async fn length(body: Body) -> usize {
     to_bytes(body, LONG_BYTES).await.expect("a body").len()
 }
 
-/// The time until the connection is closed, and the number of received bytes. The client starts reading after
-/// `delay`.
+/// Starts reading after `delay`. Returns the time until the connection is closed, and the number of received bytes.
 async fn read_to_close(client: &mut DuplexStream, delay: Duration) -> (Duration, usize) {
     let started = Instant::now();
     sleep(delay).await;
@@ -59,7 +58,8 @@ async fn read_to_close(client: &mut DuplexStream, delay: Duration) -> (Duration,
     (started.elapsed(), bytes.len())
 }
 
-/// The tolerance is the server's poll interval and two seconds for the client's own steps.
+/// Checks that `found` is not before `deadline` and not too long after it. The tolerance is the server's poll interval
+/// plus two seconds for the client's own steps.
 #[track_caller]
 fn assert_within(found: Duration, deadline: Duration) {
     let latest = deadline + POLL_INTERVAL + Duration::from_secs(2);
@@ -165,8 +165,8 @@ async fn a_stopping_server_closes_idle_connections_and_finishes_requests() {
     assert!(bytes > 0);
 }
 
-/// Sends a request whose body the server does not read, and returns the response. Like many clients, it reads
-/// nothing before it has sent everything.
+/// Sends a request whose body the server does not read, and returns the response. Like many clients, this client reads
+/// nothing until it has sent everything.
 async fn send_unread(client: &mut DuplexStream, head: &str, mut body: usize) -> String {
     let head = format!("{head}\r\nhost: x\r\n\r\n");
     client.write_all(head.as_bytes()).await.expect("the server reads");
@@ -198,7 +198,7 @@ async fn a_refusal_arrives_even_if_its_request_was_not_read() {
         (large, 8_000_000, 431),
         (twice, 8_000_000, 400),
         (length(2), 2, 401),
-        // Later bytes would be ambiguous: the rest of the body, or the next request.
+        // Bytes that arrive later could belong to the rest of this body or to the next request.
         (length(8_000), 1, 401),
     ] {
         let (mut client, _stop) = connect();
@@ -262,7 +262,7 @@ async fn too_many_connections_with_unread_input_are_closed_immediately() {
     let (mut client, _stop) = connect_with(&quotas);
     send_unread(&mut client, unread, 1).await;
     assert!(client.write_all(b"x").await.is_ok());
-    // This request was read completely.
+    // The server has read this request completely.
     let (mut client, _stop) = connect_with(&quotas);
     client
         .write_all(b"GET /short HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
@@ -333,7 +333,7 @@ async fn the_bytes_of_unfinished_heads_are_limited_until_they_are_complete() {
     assert!(read_to_close(&mut next, Duration::ZERO).await.1 > 0);
 }
 
-/// Sends this many bytes to the socket. Returns whether it accepts them.
+/// Sends this many bytes to the WebSocket. Returns whether the server accepts them.
 async fn accepts(
     socket: &mut GuardedStream<DuplexStream>,
     client: &mut DuplexStream,
@@ -347,12 +347,12 @@ async fn accepts(
     read.is_ok()
 }
 
-/// A large message counts for its team until its buffer is freed.
+/// The bytes of a large message count against the team's quota until the message's buffer is freed.
 #[tokio::test]
 async fn the_bytes_of_websocket_messages_are_limited() {
     let quotas: Arc<ConnectionQuotas> = Arc::default();
     let socket = |team: Option<u128>| {
-        // Everything fits into the buffer, so that no write waits.
+        // Everything fits into the buffer, so no write has to wait.
         let (client, stream) = duplex(LONG_BYTES);
         let permit = Quota::new(1, 1).take(None).expect("a permit");
         let socket = GuardedStream::new(stream, None, permit, Arc::clone(&quotas));

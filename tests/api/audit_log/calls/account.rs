@@ -20,7 +20,7 @@ pub fn calls(stage: &Stage) -> Vec<Call<'_>> {
             "(input: { name: \"New\", externalId: \"new\", creditLimit: 0.5, metadata: { plan: \"gold\" } }) \
              { account { id } errors { code } }",
             (
-                // The id of the new account is only in the response.
+                // The id of the new account is known only from the response.
                 None,
                 None,
                 json!(null),

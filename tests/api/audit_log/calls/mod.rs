@@ -11,24 +11,24 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, TestApp, TestSubAccount, TestTeam, post, text};
 
-/// A team with two sub-accounts.
+/// A team with two sub-accounts, and the ids of the data that the calls use.
 pub struct Stage {
     pub team: TestTeam,
     pub main_key_id: String,
     pub sub: TestSubAccount,
     pub other: TestSubAccount,
-    /// Three contacts of `sub`, with the ids of their addresses. `sub` also has an opt-out.
+    /// The ids of three contacts of `sub`, each with the ids of its addresses. `sub` also has an opt-out.
     pub contacts: [(String, Vec<String>); 3],
-    /// Two phone numbers of `sub`; a third is in stock.
+    /// The ids of two phone numbers of `sub`. A third number is in stock.
     pub numbers: [String; 2],
-    /// A sender of `sub`.
+    /// The id of a sender of `sub`.
     pub sender: String,
-    /// A template of `sub`.
+    /// The id of a template of `sub`.
     pub template: String,
 }
 
 impl Stage {
-    /// A stage without a server: each key and id is a placeholder.
+    /// Returns a stage that needs no server, because each key and id is a placeholder.
     pub fn of_words() -> Self {
         let word = str::to_owned;
         let contact = || (word("OWN_CONTACT"), vec![word("OWN_ADDRESS"); 2]);
@@ -54,8 +54,8 @@ impl Stage {
     }
 }
 
-/// Number of entries that [`staged`] makes for the sub-account's own data: three contacts, an opt-out, two phone
-/// numbers, a sender, a template.
+/// Number of audit log entries that [`staged`] makes for the sub-account's own data: three contacts, an opt-out, two
+/// phone numbers, a sender and a template.
 pub const STAGED_PRIVATE: usize = 8;
 
 pub async fn staged(t: &TestApp) -> Stage {
@@ -68,7 +68,7 @@ pub async fn staged(t: &TestApp) -> Stage {
         t.contact(&sub.key, &["+12025550173"]).await,
     ];
     t.opt_out(&sub.key, "+12025550170").await;
-    // These numbers are free of charge, except for the last one.
+    // The first two numbers are free of charge.
     t.stock(
         "+12025550181,US,LOCAL,SMS,0,0\n+12025550182,US,LOCAL,SMS,0,0\n\
          +12025550183,US,LOCAL,SMS,0.5,0.25\n",
@@ -86,23 +86,24 @@ pub async fn staged(t: &TestApp) -> Stage {
     Stage { team, main_key_id, sub, other, contacts, numbers, sender, template }
 }
 
-/// A call that succeeds, another call to the same mutation that is refused, and the audit log entries of both.
+/// A call that succeeds, another call to the same mutation that is refused, and the expected audit log entries for
+/// both.
 pub struct Call<'s> {
-    /// Empty if the calls are made with an operator's key.
+    /// The API key that makes the calls. Empty if an operator's key makes them.
     pub key: &'s str,
     pub mutation: &'static str,
     pub accepted: String,
-    /// Account, target (`None` if only the response contains its id), and values before and after, as in the entry of
-    /// the successful call.
+    /// The expected entry for the successful call: account id, target id, values before, and values after. The target
+    /// id is `None` if only the response contains it.
     pub entered: (Option<&'s str>, Option<&'s str>, Value, Value),
     pub refused: String,
     pub code: &'static str,
-    /// Account and target in the entry of the refused call.
+    /// The account id and target id in the expected entry for the refused call.
     pub named: (Option<&'s str>, Option<&'s str>),
     pub variables: Value,
 }
 
-/// A call to each mutation that leaves entries, in an order in which all calls succeed.
+/// Returns a call to each mutation that leaves entries, in an order in which all calls succeed.
 pub fn calls(stage: &Stage) -> Vec<Call<'_>> {
     [contact::calls, sender::calls, phone_number::calls, account::calls, team::calls]
         .into_iter()
@@ -125,7 +126,7 @@ impl<'s> Call<'s> {
         Self { key, mutation, accepted, entered, refused, code, named, variables }
     }
 
-    /// Calls the mutation with these arguments, this selection and this request id.
+    /// Calls the mutation with this key and request id. `call` contains the arguments and the selection.
     pub async fn ask(&self, t: &TestApp, key: &str, call: &str, request_id: &str) -> Answer {
         let declared = match call.contains("$two") {
             true => "($two: [AddOptOutInput!]!)",
@@ -139,7 +140,7 @@ impl<'s> Call<'s> {
         t.request(request).await
     }
 
-    /// A key that may call the mutation.
+    /// Returns a key that may call the mutation.
     pub fn key<'k>(&'k self, t: &'k TestApp) -> &'k str {
         if self.key.is_empty() { &t.operator } else { self.key }
     }

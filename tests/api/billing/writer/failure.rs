@@ -14,10 +14,12 @@ use crate::harness::{Apps, Cut, Postgres, Setup, Sqlite, TestApp, text};
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_that_the_database_refuses_fails_alone(apps: &Apps) {
-    // The program sends nothing that the database refuses, so the test plants a null status.
+    // The program never writes a row that the database refuses, so the test changes the statements to write a null
+    // status.
     let texts = |backend| {
         let texts = Statements::of(backend);
-        // The part of the batch statement that writes the status.
+        // `before` and `status` are the part of the batch statement that writes the status. `text` is the expression
+        // for the text of the message.
         let (before, status, text) = match apps.database {
             Sqlite => ("", "value ->> 17", "value ->> 9"),
             Postgres => (
@@ -70,7 +72,7 @@ async fn a_message_that_the_database_refuses_fails_alone(apps: &Apps) {
 async fn a_batch_is_retried_after_a_deadlock_and_charged_once(apps: &Apps, #[case] code: &str) {
     let lock_teams = "SELECT id, collide() FROM team WHERE id = ANY('{ids}'::uuid[]) \
                       ORDER BY id FOR UPDATE";
-    // Disables the fast path.
+    // This statement accepts no message, so the fast path is disabled.
     let accept_one = "SELECT 1 WHERE $1::uuid IS NULL AND $2::uuid IS NULL AND $3::uuid IS NULL \
                       AND $4::uuid IS NULL AND $5::text IS NULL AND $6::text IS NULL \
                       AND $7::text IS NULL AND $8::text IS NULL AND $9::text IS NULL \
@@ -99,7 +101,7 @@ async fn a_batch_is_retried_after_a_deadlock_and_charged_once(apps: &Apps, #[cas
 #[db_test(postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_connection_lost_during_commit_the_batch_is_looked_up_and_sent_again(t: &TestApp) {
-    // The first COMMIT terminates its own session before it completes.
+    // The first COMMIT terminates its own database session before the commit is complete.
     t.execute(
         "CREATE SEQUENCE commits; GRANT USAGE ON SEQUENCE commits TO PUBLIC; \
          CREATE FUNCTION cut_off() RETURNS trigger LANGUAGE plpgsql AS \
@@ -124,7 +126,7 @@ async fn after_a_connection_lost_during_commit_the_batch_is_looked_up_and_sent_a
     assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'CHARGE'").await, 1);
 }
 
-/// The test covers the fast path and a batch.
+/// The test covers the fast path (one message) and a batch (several messages).
 #[db_test(postgres)]
 #[case::short(1, &["Look after me"])]
 #[case::ordinary(7, &["Look after me", "COMMIT"])]
@@ -174,7 +176,7 @@ async fn a_lock_held_too_long_fails_only_the_sends_of_its_team(t: &Arc<TestApp>)
     assert!(t.sends(&team.key).await, "sends succeed once the lock is free");
 }
 
-/// Two of the eight write connections remain free.
+/// Two of the eight write connections remain free for the worker.
 #[db_test(postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn changes_that_wait_for_a_lock_leave_connections_for_the_worker(t: &Arc<TestApp>) {

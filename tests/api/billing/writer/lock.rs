@@ -10,8 +10,8 @@ use tollgate::domain::billing::Statements;
 use super::{SEND_MANY, all, codes, hundred, send_at_once};
 use crate::harness::{Apps, Setup, TestApp, TestTeam};
 
-/// Waits until a writer waits for the lock. SQLite does not show which locks are waited for, so there the test waits
-/// until all other tasks have run.
+/// Waits until a writer is waiting for the lock. SQLite does not show whether a lock is waited for, so on SQLite the
+/// function only gives other tasks enough time to run.
 async fn until_a_writer_waits(t: &TestApp) {
     let waits = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
                  AND wait_event_type = 'Lock'";
@@ -49,7 +49,7 @@ async fn a_waiting_send_is_judged_by_what_was_committed_before_its_turn(
 
     let codes = codes_of_sends_that_waited(t, &team, change.0, count).await;
 
-    // A revoked key fails the whole call.
+    // If the key was revoked, the whole call fails with a single code.
     assert!(!codes.is_empty() && codes.iter().all(|code| code == change.1), "{codes:?}");
     assert_eq!(t.number("SELECT COUNT(*) FROM message").await, 1);
     assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'CHARGE'").await, 1);
@@ -72,8 +72,8 @@ async fn without_the_lock_a_revoked_key_is_charged(apps: &Apps) {
     assert!(codes.contains(&String::new()), "{codes:?}");
 }
 
-/// Lets messages of a sub-account wait for the team's lock, makes a change while holding the lock, and returns the code
-/// of each message; empty for an accepted one.
+/// Locks the team, sends messages that have to wait for the lock, makes a change, and releases the lock. Returns the
+/// code of each message, which is empty for an accepted message.
 async fn codes_of_sends_that_waited(
     t: &Arc<TestApp>,
     team: &TestTeam,
@@ -84,7 +84,7 @@ async fn codes_of_sends_that_waited(
     assert!(t.sends(&sub.key).await, "the writer's connection is open");
     let txn = t.lock_team(team).await;
     let sends: Vec<_> = if count > 2 {
-        // One call makes one batch.
+        // One call with several messages makes one batch.
         let mut variables = hundred("batch");
         variables["input"].as_array_mut().expect("a list").truncate(count);
         let (t, key) = (Arc::clone(t), sub.key.clone());

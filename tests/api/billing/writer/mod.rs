@@ -1,4 +1,4 @@
-//! The group commit of the billing writer.
+//! Group commit: the billing writer writes several messages in one transaction.
 
 mod failure;
 mod lock;
@@ -37,7 +37,7 @@ fn hundred(name: &str) -> Value {
     json!({ "input": (0..100).map(message).collect::<Vec<_>>() })
 }
 
-/// The code of a failed request, or of each payload; empty for an accepted message.
+/// Returns the code of a failed request, or the code of each payload. The code is empty for an accepted message.
 fn codes(answer: &Answer) -> Vec<String> {
     let failed = answer.codes();
     if !failed.is_empty() {

@@ -1,4 +1,5 @@
-//! The queue of a writer: its limit, clients that disconnect, and a server that stops.
+//! The queue of the billing writer: the limit of the queue, clients that disconnect while a message is in the queue,
+//! and a server that stops.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,8 +10,8 @@ use tollgate::domain::billing::WAITING_OF_TEAM_MAX;
 use super::{SEND_MANY, all, hundred, send_at_once};
 use crate::harness::{Apps, Setup, TestApp};
 
-/// If a writer has already taken the message from the queue, the message is charged, and a repeat with its idempotency
-/// key returns it.
+/// If a writer has already taken the message from the queue, the message is charged. A repeat with the same idempotency
+/// key then returns the message.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_disconnects_before_its_message_is_taken_is_not_charged(t: &Arc<TestApp>) {
@@ -49,7 +50,7 @@ async fn a_client_that_disconnects_before_its_message_is_taken_is_not_charged(t:
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_queue_refuses_whole_calls_and_leaves_room_for_other_teams(apps: &Apps) {
-    // The writer waits for the lock until the queue is full, however slow the machine.
+    // The deadline is long, so that the writer still waits for the lock when the queue is full, even on a slow machine.
     let setup = Setup { batch_deadline: Some(Duration::from_mins(10)), ..Setup::default() };
     let t = apps.start_with(setup).await;
     let (team, other) = (t.team(1_000_000).await, t.team(1_000).await);

@@ -1,6 +1,6 @@
-//! Lists stay fast as they grow: with 100,000 rows in each table, no statement of a list reads a
-//! whole table, and the plain order comes from an index in both directions. The same holds for the
-//! polls of the worker.
+//! Lists stay fast as they grow. With 100,000 rows in each table, a statement that reads a list never reads a whole
+//! table, and in most lists an index provides the order in both directions. The polls of the worker do not read a whole
+//! table either.
 
 mod rows;
 
@@ -39,13 +39,14 @@ use tracing::{
 
 use crate::harness::{NOON, TestApp, log_to};
 
-/// A list. `PAGE` in the query is replaced by the page's arguments.
+/// A query for a list. `PAGE` in the query is replaced with the arguments of the page, and `NODES` with a selection.
 struct List {
-    /// The connections in the query's response, as `Type.field`.
+    /// The connections of the schema that this query tests, as `Type.field`. Empty if another query tests the same
+    /// connection.
     fields: &'static [&'static str],
     key: Key,
     query: &'static str,
-    /// Whether the index provides the order. If not, the remaining rows are sorted.
+    /// Whether an index must provide the order. If false, the statement may sort the rows that match the filter.
     is_plain: bool,
 }
 
@@ -66,7 +67,7 @@ const fn filtered(key: Key, query: &'static str) -> List {
     List { fields: &[], key, query, is_plain: false }
 }
 
-/// Every connection of the schema, with its filters and orders.
+/// Queries for every connection of the schema, with the filters and orders of the connection.
 const LISTS: &[List] = &[
     plain(&["Query.messages"], Key::Sub, "messages(PAGE) { NODES }"),
     plain(&[], Key::Sub, "messages(filter: { to: \"+12025550123\" }, PAGE) { NODES }"),
@@ -108,8 +109,8 @@ const LISTS: &[List] = &[
         Key::Main,
         "subAccounts(filter: { search: \"7\", isBlocked: false }, PAGE) { NODES }",
     ),
-    // Pages of several accounts are read in one statement, which ranks the few keys of each
-    // account.
+    // The keys of several accounts are read in one statement. The statement may sort the keys of each account, because
+    // an account has only a few keys.
     List {
         fields: &["Account.apiKeys"],
         key: Key::Main,
@@ -136,8 +137,9 @@ const LISTS: &[List] = &[
     plain(&["Query.teams"], Key::Operator, "teams(PAGE) { NODES }"),
 ];
 
-/// Filters and orders that have an index: a part of their statements, and the index. They read only
-/// matching rows, however many rows the account has.
+/// Queries with a filter or order that must use an index: the key, the query, a part of the SQL by which the test finds
+/// the statement, and the index. With the index, the statement reads only matching rows, however many rows the account
+/// has.
 const INDEXED: &[(Key, &str, &str, &str)] = &[
     (
         Key::Sub,
@@ -190,14 +192,14 @@ const INDEXED: &[(Key, &str, &str, &str)] = &[
     (Key::Main, "account { apiKeys { NODES } }", "AS \"accounts\"", "api_key_of_account"),
 ];
 
-/// Searches without pages.
+/// Searches whose results are not divided into pages.
 const SEARCHES: [&str; 2] = [
     "availablePhoneNumbers(filter: { country: \"US\" }, first: 100) { number }",
     "availablePhoneNumbers(filter: { country: \"us\", type: LOCAL, contains: \"30310999\", \
      capabilities: [SMS, WHATSAPP] }) { number }",
 ];
 
-/// The statements that read.
+/// A log subscriber that collects the SQL of the logged statements.
 #[derive(Clone, Default)]
 struct Texts(Arc<Mutex<BTreeSet<String>>>);
 
@@ -233,7 +235,7 @@ impl Visit for Texts {
     fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
 }
 
-/// The database's plan for a statement.
+/// Returns the database's plan for a statement.
 async fn explained<C: ConnectionTrait>(db: &C, statement: Statement) -> String {
     let (explain, place) = match db.get_database_backend() {
         DbBackend::Postgres => ("EXPLAIN", 0),
@@ -245,8 +247,8 @@ async fn explained<C: ConnectionTrait>(db: &C, statement: Statement) -> String {
     lines.collect::<Vec<String>>().join("\n")
 }
 
-/// The plan of a statement for any values. `role` runs it on PostgreSQL: for the server's role,
-/// each statement includes the policies of row security.
+/// Returns the plan of a statement for arbitrary parameter values. On PostgreSQL, the statement is planned for `role`.
+/// For the role of the server, the plan includes the policies of row security.
 async fn plan(t: &TestApp, sql: &str, role: &str) -> String {
     let backend = t.app.db.backend();
     if backend == DbBackend::Sqlite {
@@ -283,7 +285,7 @@ fn sorts(line: &str) -> bool {
     line.contains("Sort") || line.contains("TEMP B-TREE FOR ORDER BY")
 }
 
-/// Each list is read from both ends.
+/// Each list is read from the start and from the end.
 #[db_test]
 async fn no_list_of_100000_rows_reads_a_whole_table(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -331,7 +333,8 @@ async fn no_list_of_100000_rows_reads_a_whole_table(t: &TestApp) {
     for search in SEARCHES {
         faults.extend(faults_of(t, &sub, search, true).await);
     }
-    // The polls of the worker do not read scheduled messages, later months or stored TEST messages.
+    // The polls of the worker must not read messages scheduled for later, phone numbers that are due in a later month,
+    // or TEST messages that are still stored.
     let (now, backend) = (NOON.parse().expect("a time"), t.app.db.backend());
     let team_id = team.id.parse().expect("an id");
     let account = "00000002-0000-7000-8000-000000000007".parse().expect("an id");
@@ -368,7 +371,7 @@ async fn no_list_of_100000_rows_reads_a_whole_table(t: &TestApp) {
     assert_eq!(t.deliver_due().await, 0);
 }
 
-/// The statements of a query.
+/// Runs a query, and returns the SQL of the statements.
 async fn texts_of(t: &TestApp, key: &str, query: &str) -> BTreeSet<String> {
     let texts = Texts::default();
     {
@@ -381,7 +384,8 @@ async fn texts_of(t: &TestApp, key: &str, query: &str) -> BTreeSet<String> {
     texts
 }
 
-/// The statements of a query that read a whole table or, where an index gives the order, sort.
+/// Runs a query, and returns the statements that read a whole table. If `is_plain` is true, statements that sort are
+/// also returned.
 async fn faults_of(t: &TestApp, key: &str, query: &str, is_plain: bool) -> Vec<String> {
     let texts = texts_of(t, key, query).await;
     let role = if key == t.operator { SYSTEM } else { SERVER };
@@ -409,7 +413,7 @@ fn first_cursor(answer: &serde_json::Value) -> Option<String> {
     }
 }
 
-/// The test fails for a connection of the schema that is not in the list.
+/// The test fails if a connection of the schema is not in `LISTS`.
 #[test]
 fn every_connection_of_the_schema_is_in_the_list() {
     let sdl = tollgate::graphql::sdl();

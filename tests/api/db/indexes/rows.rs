@@ -1,4 +1,4 @@
-//! 100,000 rows in every table that a list reads.
+//! Inserts 100,000 rows into every table that a list reads.
 
 use sea_orm::DbBackend;
 
@@ -6,8 +6,8 @@ use crate::harness::TestApp;
 
 const ROWS: u32 = 100_000;
 
-/// A table, its columns, and the values of row `i` as a template for [`sql`]. The accounts below
-/// 1,000 belong to the team under test and take turns as owners of the other tables' rows.
+/// A table, its columns, and the values of row `i` as a template for [`sql`]. The accounts 0 to 999 belong to the team
+/// under test. The rows of the other tables are distributed evenly over these accounts.
 const TABLES: [(&str, &str, &str); 14] = [
     ("team", "id, name, balance_micros, created_at, updated_at", "ID1, 'Team', 0, NOW, NOW"),
     (
@@ -47,7 +47,8 @@ const TABLES: [(&str, &str, &str); 14] = [
          CASE WHEN i / 1000 % 2 = 0 THEN 'SCHEDULED' ELSE 'DELIVERED' END, '+12025550123', 'Hello', 1, 0, \
          HASH, NOW, NOW, CASE WHEN i / 1000 % 2 = 0 THEN LATER END, CASE WHEN i / 1000 % 2 = 0 THEN LATER END",
     ),
-    // One deposit and one withdrawal for each account and team, so that balances and totals agree.
+    // Each account and each team has as many deposits as withdrawals of the same amount, so that balances and totals
+    // are correct.
     (
         "ledger_entry",
         "id, team_id, account_id, kind, amount_micros, balance_after_micros, note, created_at",
@@ -62,7 +63,7 @@ const TABLES: [(&str, &str, &str); 14] = [
          monthly_price_micros, is_withdrawn, phone_number_id, updated_at",
         "NUMBER, 'US', 'LOCAL', true, i % 3 = 0, 0, 0, false, CASE WHEN i % 2 = 0 THEN IDA END, NOW",
     ),
-    // Every other thousand was released.
+    // In every 2,000 numbers, the last 1,000 were released.
     (
         "phone_number",
         "id, team_id, account_id, buyer_id, number, country, number_type, has_sms, has_whatsapp, \
@@ -92,7 +93,7 @@ const TABLES: [(&str, &str, &str); 14] = [
     ),
 ];
 
-/// Whether the database has rows of this table.
+/// Returns whether [`fill`] inserts rows into this table.
 pub fn is_filled(table: &str) -> bool {
     TABLES.iter().any(|(filled, ..)| *filled == table)
 }
@@ -101,7 +102,6 @@ pub fn is_filled(table: &str) -> bool {
 pub async fn fill(t: &TestApp, team_id: &str) {
     let backend = t.app.db.backend();
     for (table, columns, values) in TABLES {
-        // Without `WHERE true`, SQLite would read the `ON` of a join.
         let statement = format!(
             "INSERT INTO {table} ({columns}) WITH RECURSIVE n(i) AS \
              (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS} - 1) \
@@ -115,8 +115,8 @@ pub async fn fill(t: &TestApp, team_id: &str) {
     }
 }
 
-/// The id of row `n` of a kind. The UUIDv7 of row `n` of a kind. Kinds that are filtered by time have ids with the
-/// current timestamp; the others have ids with a small fixed one.
+/// Returns an SQL expression for the UUIDv7 of row `n` in a table. `kind` is the number of the table. Tables that are
+/// filtered by time have ids with the current timestamp. Other tables have ids with a small fixed timestamp.
 fn id(backend: DbBackend, kind: u8, n: &str) -> String {
     let of_now = "019cf6846e00";
     let moment =
@@ -129,7 +129,7 @@ fn id(backend: DbBackend, kind: u8, n: &str) -> String {
     }
 }
 
-/// Replaces the placeholders of a template. OURS is the team under test.
+/// Replaces the placeholders of a template. `OURS` is the placeholder for the id of the team under test.
 fn sql(backend: DbBackend, team_id: &str, statement: &str) -> String {
     let (ours, hash, moment) = match backend {
         DbBackend::Postgres => (

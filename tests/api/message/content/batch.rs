@@ -7,8 +7,8 @@ use sha2::{Digest as _, Sha256};
 use super::{assert_refused, bodies, each_way, run, send, send_many, variables};
 use crate::harness::{Database, Postgres, Sqlite, TestApp, UNKNOWN_IDS};
 
-/// The input of a repeat is compared with the first input. After an erasure there is nothing left to compare, so the
-/// repeat is refused.
+/// The input of a repeat is compared with the input of the first message. After an erasure the first input is no longer
+/// stored, so the repeat is refused.
 #[db_test]
 async fn a_repeat_returns_the_first_message_after_its_contact_or_template_changed(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -76,8 +76,8 @@ async fn a_repeat_returns_the_first_message_after_its_contact_or_template_change
         }
         assert_eq!(t.everything().await, before, "{what}");
     }
-    // The idempotency key of an erased message remains taken, but its input can no longer be compared, so every repeat
-    // is a conflict. With another key, the contact is not found.
+    // The idempotency key of an erased message remains taken, but the message's input can no longer be compared, so
+    // every repeat is a conflict. With another idempotency key, the contact is not found.
     run(t, &team.key, delete_contact, json!({ "id": contact })).await;
     let before = t.everything().await;
     for input in same.iter().chain(&conflicts) {
@@ -89,8 +89,8 @@ async fn a_repeat_returns_the_first_message_after_its_contact_or_template_change
     assert_eq!(send(t, &team.key, fresh).await["errors"][0]["code"], "TEMPLATE_NOT_FOUND");
 }
 
-/// A refused message does not use up its idempotency key. A key that an earlier message of the call has used is
-/// recognized.
+/// A refused message does not use up its idempotency key. If an earlier message of the same call has used a key, a
+/// later message with this key is a repeat or a conflict.
 #[db_test]
 async fn the_messages_of_a_call_are_judged_in_order(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -135,7 +135,7 @@ async fn the_stored_hash_of_a_plain_message_does_not_change_between_versions(
     assert_eq!(t.number(&found).await, 1);
 }
 
-/// A call without contacts and templates reads none.
+/// A call without contacts or templates reads neither.
 #[db_test]
 async fn a_call_reads_its_contacts_and_templates_with_one_statement_each(
     t: &TestApp,
@@ -158,8 +158,8 @@ async fn a_call_reads_its_contacts_and_templates_with_one_statement_each(
     let mut counts = Vec::new();
     for input in &inputs {
         for length in [3, 100] {
-            // Cached keys and prices are read again every second. The minimum over several calls does not include these
-            // reads.
+            // Cached keys and prices are read again every second. The minimum over several calls does not include the
+            // statements that read them.
             let mut least = usize::MAX;
             for _ in 0..4 {
                 let before = t.statements();
@@ -173,7 +173,8 @@ async fn a_call_reads_its_contacts_and_templates_with_one_statement_each(
     }
 
     let plain = counts[0];
-    // The contact in the response is read too. On SQLite the writer's statements count as well.
+    // If a message has a contact, the contact in the response is read with another statement. On SQLite, the writer's
+    // statements are included too.
     let of_contacts = plain + 2 + usize::from(database == Sqlite);
     assert_eq!(
         counts,

@@ -1,4 +1,4 @@
-//! Messages to contacts: which address is used, and what happens if a contact is merged or erased.
+//! Messages to contacts: the address that is used, and the effects of merging or erasing a contact.
 
 use std::sync::Arc;
 
@@ -9,15 +9,15 @@ use serde_json::json;
 use super::{assert_refused, each_way, run, send, send_many};
 use crate::harness::{TestApp, UNKNOWN_IDS, text};
 
-/// The address is the primary one of the given channel, or of the first channel that the contact has. The price is the
-/// same as without a contact.
+/// The message is sent to the contact's primary address on the given channel. If no channel is given, the first channel
+/// for which the contact has an address is used. The price is the same as without a contact.
 #[db_test]
 async fn a_message_to_a_contact_uses_its_primary_address(t: &TestApp) {
     let team = t.team(1_000).await;
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
     let addresses = ["ada@example.com", "+12025550123", "+12025550124", "ada@example.org"];
     let (contact, ids) = t.contact(&team.key, &addresses).await;
-    // The second number becomes the primary one.
+    // The second number becomes the contact's primary address.
     let primary = "mutation($id: ID!) { updateContactAddress(id: $id, input: { isPrimary: true }) \
                    { errors { code } } }";
     run(t, &team.key, primary, json!({ "id": ids[1] })).await;
@@ -54,7 +54,7 @@ async fn a_message_to_a_contact_uses_its_primary_address(t: &TestApp) {
     assert_eq!(t.number("SELECT COUNT(*) FROM message WHERE country = 'US'").await, 25);
 }
 
-/// A contact is refused if it is unknown, has no address of the channel, or has opted out. A message with two
+/// A contact is refused if it is unknown, has no address for the channel, or has opted out. A message with two
 /// recipients is refused too.
 #[db_test]
 async fn a_contact_without_a_usable_address_is_refused(t: &TestApp) {
@@ -81,7 +81,7 @@ async fn a_contact_without_a_usable_address_is_refused(t: &TestApp) {
             "contactId",
         ),
         (json!({ "contactId": contact, "text": "Hi" }), "OPTED_OUT", "contactId"),
-        // The contact determines the channel, and thereby which content is allowed.
+        // The contact determines the channel, and the channel determines the allowed content.
         (json!({ "contactId": contact, "text": "Hi", "html": "Hi" }), "INVALID_CONTENT", "html"),
         (json!({ "contactId": contact, "text": "a".repeat(1_601) }), "INVALID_CONTENT", "text"),
         (
@@ -137,7 +137,7 @@ async fn a_message_that_waits_while_its_contact_is_erased_is_refused(
     assert_eq!(t.number("SELECT COUNT(*) FROM message").await, 1);
 }
 
-/// Messages to an address that the contact no longer has are included, and so is the HTML of messages.
+/// A merge and an erasure also include messages to an address that the contact no longer has, and the HTML of messages.
 #[db_test]
 async fn a_merge_and_an_erasure_include_all_messages_of_the_contact(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -164,7 +164,7 @@ async fn a_merge_and_an_erasure_include_all_messages_of_the_contact(t: &TestApp)
     let expected = json!([others, node("ada@example.org", &kept), node("ada@example.com", &kept)]);
     assert_eq!(shown().await, expected);
 
-    // A waiting message prevents the erasure, even if it is to an address that the contact no longer has.
+    // A waiting message prevents the erasure, even if the message is sent to an address that the contact no longer has.
     let others_are_delivered = "UPDATE message SET status = 'DELIVERED', due_at = NULL \
                                 WHERE recipient <> 'ada@example.com'";
     t.execute(others_are_delivered).await;

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{assert_refused, each_way, quote, send, send_many};
 use crate::harness::{Database, Postgres, Sqlite, TestApp};
 
-/// The test covers HTML of the maximum length and shorter, in messages with and without text.
+/// The test covers HTML of the maximum length and shorter HTML, in messages with and without text.
 #[db_test]
 async fn html_is_stored_shown_and_submitted_unchanged(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -49,7 +49,8 @@ async fn html_is_stored_shown_and_submitted_unchanged(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// 82 of these messages exceed 32 MiB when they are read and returned.
+/// Each message has 200 KiB. The limit includes these bytes twice, because they are read and returned, so 82 messages
+/// exceed the limit of 32 MiB.
 #[db_test]
 async fn html_counts_in_the_memory_limit_of_an_answer(t: &TestApp, database: Database) {
     let team = t.team(1_000).await;

@@ -1,5 +1,5 @@
-//! The content and the recipient of a message, checked in the same way by `sendMessage`,
-//! `sendMessages` and `messageQuote`.
+//! The content and the recipient of a message. `sendMessage`, `sendMessages` and `messageQuote` check both in the same
+//! way.
 
 mod batch;
 mod contact;
@@ -36,7 +36,7 @@ async fn run(t: &TestApp, key: &str, query: &str, variables: Value) {
     assert_eq!(t.ask_with(key, query, variables).await.refusals(), [""; 0], "{query}");
 }
 
-/// Asserts that each way to send a message was refused with the same error.
+/// Asserts that each way of sending a message was refused with the same error.
 #[track_caller]
 fn assert_refused(answers: &[Value], code: &str, field: &str, input: &Value) {
     let expected = json!([{ "code": code, "field": ["input", field] }]);
@@ -45,7 +45,7 @@ fn assert_refused(answers: &[Value], code: &str, field: &str, input: &Value) {
     }
 }
 
-/// The results for one message of `sendMessage`, `sendMessages` and `messageQuote`.
+/// Returns the results of `sendMessage`, `sendMessages` and `messageQuote` for the same message.
 async fn each_way(t: &TestApp, key: &str, input: &Value) -> [Value; 3] {
     let many = send_many(t, key, &vec![input.clone(); 3]).await.data()["sendMessages"].clone();
     assert_eq!((&many[0]["errors"], &many[1]["errors"]), (&many[1]["errors"], &many[2]["errors"]));

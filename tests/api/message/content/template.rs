@@ -1,4 +1,4 @@
-//! Messages from templates: what is stored, priced and refused.
+//! Messages from templates: the stored content, the price, and the reasons for a refusal.
 
 use db_test::db_test;
 use serde_json::{Value, json};
@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::{assert_refused, bodies, each_way, run, send, send_many, variables};
 use crate::harness::{TestApp, UNKNOWN_IDS, text};
 
-/// The message is priced by that content. Variables are escaped in HTML, but not in text.
+/// The price of the message depends on the content that the template produced. Variables are escaped in HTML, but not
+/// in text.
 #[db_test]
 async fn a_message_keeps_the_content_that_its_template_produced(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -45,7 +46,7 @@ async fn a_message_keeps_the_content_that_its_template_produced(t: &TestApp) {
             1,
         ),
         (json!({ "contactId": mail_only }), json!({ "name": "B" }), mail("B", "<p>B</p>"), 1),
-        // The channel is the first one that the contact and the template share.
+        // The channel is the first one that both the contact and the template support.
         (json!({ "contactId": no_sms }), json!({ "name": "C" }), mail("C", "<p>C</p>"), 1),
     ] {
         let mut input = to;
@@ -77,7 +78,8 @@ async fn a_message_keeps_the_content_that_its_template_produced(t: &TestApp) {
     assert_eq!(t.ask(&team.key, all).await.body, before);
 }
 
-/// The content is checked after repeats have been answered, and before status, opt-out and balance.
+/// The content is checked after repeats have been answered, and before the account's status, the opt-out and the
+/// balance.
 #[db_test]
 async fn a_template_that_produces_no_valid_message_is_refused_before_charging(t: &TestApp) {
     let team = t.team(1_000).await;

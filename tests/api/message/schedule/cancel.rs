@@ -1,4 +1,4 @@
-//! Canceling messages: possible until a worker claims the message, and refunded once.
+//! Canceling messages. A message can be canceled until a worker claims it, and is refunded only once.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -88,7 +88,7 @@ async fn a_claimed_or_ended_message_is_not_canceled(t: &TestApp) {
     expect(&id, "EXPIRED", "ALREADY_ENDED").await;
 }
 
-/// The cancelation needs a key of the message's environment.
+/// The cancelation also needs a key of the message's environment.
 #[db_test]
 async fn only_the_account_of_a_message_can_cancel_it(t: &TestApp) {
     let (team, other) = (t.team(1_000).await, t.team(1_000).await);
@@ -103,7 +103,8 @@ async fn only_the_account_of_a_message_can_cancel_it(t: &TestApp) {
     for key in [&team.key, &sibling.key, &test, &other.key] {
         let mut answers = Vec::new();
         for id in [&id[..], UNKNOWN_IDS[0], UNKNOWN_IDS[1], ""] {
-            // Without the cache, the key is read each time.
+            // The cache of keys is cleared, so that each call reads the key and the numbers of statements can be
+            // compared.
             t.app.keys.forget_all();
             let counted = t.statements();
             let answer = cancel(t, key, id).await;
@@ -161,8 +162,8 @@ async fn a_message_canceled_while_a_worker_is_expiring_it_stays_canceled(t: &Tes
     assert_eq!(t.refunds().await, 1);
 }
 
-/// The claim is committed between the read and the write of the cancelation. Only PostgreSQL allows
-/// this order.
+/// The claim is committed after the cancelation has read the message and before the cancelation is written. This order
+/// is possible only on PostgreSQL.
 #[db_test(postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_committed_during_a_cancelation_wins(t: &Arc<TestApp>) {
@@ -260,7 +261,7 @@ async fn concurrent_cancelations_deactivations_and_expiries_refund_each_message_
     let cancelers = ids.into_iter().map(|id| {
         let (t, key) = (Arc::clone(t), sub.key.clone());
         tokio::spawn(async move {
-            // Its key may be revoked in the meantime.
+            // The deactivation may have revoked the key.
             let answer = cancel(&t, &key, &id).await;
             let is_over =
                 answer.status == StatusCode::UNAUTHORIZED || answer.codes() == ["UNAUTHENTICATED"];

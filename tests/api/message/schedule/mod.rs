@@ -1,4 +1,4 @@
-//! Schedules: when a message is sent and when it expires. Canceling is in `cancel`.
+//! Schedules: when a message is sent and when it expires. Tests of canceling are in `cancel`.
 
 mod cancel;
 
@@ -9,13 +9,13 @@ use tollgate::domain::message::delivery;
 
 use crate::harness::{Answer, NOON, TestApp, text};
 
-/// Noon plus a duration, as the API writes it.
+/// Returns noon plus a duration, in the API's format.
 fn noon(and: TimeDelta) -> String {
     let noon: DateTime<Utc> = NOON.parse().expect("a time");
     (noon + and).to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-/// Sends an SMS with this additional input and returns its id.
+/// Sends an SMS with this additional input and returns the message's id.
 async fn send(t: &TestApp, key: &str, mut input: Value) -> String {
     input["text"] = json!("Hello");
     if input["to"].is_null() {
@@ -67,8 +67,8 @@ async fn a_scheduled_message_is_charged_when_accepted_and_sent_at_its_time(t: &T
     assert_eq!(t.carrier.sent.lock().expect("the record").len(), 1);
 }
 
-/// A `sendAt` in the past means immediately. A quote has the same result, and a refused message changes nothing in the
-/// database.
+/// A message with a `sendAt` in the past is sent immediately. A quote has the same result as sending, and a refused
+/// message changes nothing in the database.
 #[db_test]
 async fn send_at_and_valid_until_are_accepted_within_their_bounds(t: &TestApp) {
     let team = t.team(10_000).await;
@@ -169,7 +169,7 @@ async fn a_message_not_submitted_before_valid_until_expires_and_is_refunded(
         assert_eq!(t.deliver_due().await, 0);
         t.step(TimeDelta::milliseconds(1));
     } else {
-        // No worker ran in the meantime.
+        // No worker runs during these ten minutes.
         t.step(TimeDelta::minutes(10));
     }
     assert_eq!(t.balance(&team).await, 96);

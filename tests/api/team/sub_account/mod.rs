@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, TestApp, TestTeam, text};
 
-/// The fields of an account that most tests read.
+/// The account fields that most tests read.
 const SHOWN: &str = "name status statusReason statusChangedAt creditLimit externalId metadata \
                      teamBalanceVisible";
 
@@ -18,7 +18,7 @@ fn by_id(id: &str) -> Value {
     json!({ "id": id })
 }
 
-/// A mutation that changes a sub-account.
+/// Runs a mutation that changes a sub-account.
 async fn change(
     t: &TestApp,
     team: &TestTeam,
@@ -78,7 +78,7 @@ async fn a_new_sub_account_has_a_live_key_that_works(t: &TestApp) {
     assert_eq!(own.data()["viewer"], viewer);
 }
 
-/// The id is unique even among concurrent requests. Another team can use the same id.
+/// The external id is unique even if requests are concurrent. Another team can use the same external id.
 #[db_test]
 async fn an_external_id_is_unique_in_its_team(t: &TestApp) {
     let (team, other_team) = (t.team(0).await, t.team(0).await);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{NOTHING, by_id, change, read};
 use crate::harness::TestApp;
 
-/// A suspended account can still do everything else. A reactivation takes effect immediately.
+/// A suspended account can do everything except sending. A reactivation takes effect immediately.
 #[db_test]
 async fn a_suspended_account_cannot_send_and_its_waiting_messages_stay(t: &TestApp) {
     let team = t.team(100).await;
@@ -58,7 +58,7 @@ async fn a_suspended_account_cannot_send_and_its_waiting_messages_stay(t: &TestA
     assert_eq!(own.data()["messages"]["nodes"], json!([delivered, delivered]));
 }
 
-/// A reactivation does not restore the keys or the messages.
+/// A reactivation restores neither the keys nor the messages.
 #[db_test]
 async fn a_deactivation_revokes_all_keys_and_refunds_waiting_messages(t: &TestApp) {
     t.set_sms_price(10_000).await;
@@ -84,7 +84,7 @@ async fn a_deactivation_revokes_all_keys_and_refunds_waiting_messages(t: &TestAp
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
         assert_eq!(answer.codes(), ["UNAUTHENTICATED"]);
     }
-    // The worker cancels the messages.
+    // The messages are not canceled and refunded until the worker runs.
     assert_eq!(read(t, &team, &account, "totalSpent").await, json!({ "totalSpent": 3 }));
     assert_eq!(t.run_backlog().await, 1);
     assert_eq!(read(t, &team, &account, "totalSpent").await, json!({ "totalSpent": 1 }));

@@ -1,4 +1,4 @@
-//! The input of sub-accounts: what is refused, and values on both sides of each limit.
+//! The input of sub-accounts: input that is refused, and values on both sides of each limit.
 
 use axum::http::StatusCode;
 use db_test::db_test;
@@ -9,12 +9,12 @@ use super::{NOTHING, by_id, change, read};
 use crate::harness::{TestApp, TestTeam, text};
 use crate::team::raw;
 
-/// Metadata with exactly this many bytes as compact JSON.
+/// Returns metadata with exactly this many bytes as compact JSON.
 fn metadata_of(bytes: usize) -> Value {
     json!({ "k": "x".repeat(bytes - r#"{"k":""}"#.len()) })
 }
 
-/// Every refused input: the field, its value, the code.
+/// Returns every refused input: the field, its value, and the error code.
 fn invalid_inputs() -> Vec<(&'static str, Value, &'static str)> {
     let mut cases = vec![
         ("metadata", metadata_of(17 * 1024), "METADATA_INVALID"),
@@ -65,7 +65,7 @@ async fn input_that_is_not_valid_is_refused_with_its_code_and_changes_nothing(t:
             }
         }
     }
-    // A number in a literal is parsed from its text too.
+    // A number in the query's text is checked in the same way.
     for limit in ["-1", "0.00001", "100000000000.0001", "9223372036854775807", "1e400"] {
         let query = format!(
             "mutation {{ createSubAccount(input: {{ name: \"New\", creditLimit: {limit} }}) \
@@ -141,7 +141,7 @@ async fn an_extreme_number_in_metadata_is_stored_or_refused(t: &TestApp) {
     }
 }
 
-/// Inactive sub-accounts count towards the maximum.
+/// The maximum includes inactive sub-accounts.
 #[db_test]
 async fn a_team_has_at_most_100000_sub_accounts(t: &TestApp) {
     let (team, other) = (t.team(1_000).await, t.team(1_000).await);

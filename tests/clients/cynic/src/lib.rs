@@ -1,5 +1,5 @@
-//! Queries of a client with cynic. Compiling them is the test: cynic compares each field, argument and type with
-//! `schema.graphql`.
+//! Queries for a client with cynic. Compiling these queries is the test, because cynic compares each field, argument
+//! and type with `schema.graphql`.
 
 use cynic::impl_scalar;
 use serde_json::{Map, Value};
@@ -15,7 +15,7 @@ pub struct DateTime(pub String);
 /// A date as YYYY-MM-DD.
 #[derive(cynic::Scalar, Debug, Clone)]
 pub struct Date(pub String);
-/// Custom data of the client.
+/// Custom JSON data of a client.
 pub type JsonObject = Map<String, Value>;
 
 impl_scalar!(Cents, schema::Cents);
@@ -126,7 +126,7 @@ pub enum UpdateSubAccountErrorCode {
     MetadataInvalid,
 }
 
-/// An account by one of its ids.
+/// Identifies an account by one of its ids.
 #[derive(cynic::InputObject, Debug, Clone)]
 pub enum AccountRef {
     Id(cynic::Id),
@@ -157,7 +157,7 @@ pub struct SubAccountOrder {
     pub direction: OrderDirection,
 }
 
-/// The credit limit is always sent: `None` as null, which clears it.
+/// `credit_limit` is always sent. `None` is sent as null, which clears the credit limit.
 #[derive(cynic::InputObject, Debug, Clone)]
 pub struct UpdateSubAccountInput {
     #[cynic(skip_serializing_if = "Option::is_none")]

@@ -1,5 +1,5 @@
-//! The statements of the accept path and of refunds on `PostgreSQL`. The rows are passed as array parameters; a batch
-//! is written by one statement.
+//! The `PostgreSQL` statements that accept and refund messages. The rows are passed as array parameters, so one
+//! statement writes a whole batch.
 
 use crate::domain::billing::store::statements::Statements;
 
@@ -74,9 +74,9 @@ pub const POSTGRES: Statements = Statements {
             SELECT (SELECT count(*) FROM messages) + (SELECT count(*) FROM entries) \
                 + (SELECT count(*) FROM days) + (SELECT count(*) FROM totals) \
                 + (SELECT count(*) FROM balances) AS written",
-    // The team is locked first, as on every path. If another transaction holds the lock, the ordinary path waits for
-    // it. Key and account are locked too, because a statement that waited for a lock reads only the locked row again
-    // (PostgreSQL manual, 13.2.1).
+    // The team is locked first, as in every operation. If another transaction has the lock, this statement does
+    // nothing, and the ordinary path waits for the lock. The key and the account are locked too, because a statement
+    // that waited for a lock reads only the locked row again (PostgreSQL manual, 13.2.1).
     accept_one: "WITH payer AS (SELECT id, balance_micros FROM team WHERE id = $2 \
               FOR UPDATE SKIP LOCKED), \
             used AS (SELECT k.id FROM payer JOIN api_key k ON k.team_id = payer.id \
