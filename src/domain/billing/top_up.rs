@@ -33,7 +33,7 @@ const CONFLICT: &str =
 entity::api_enum! {
     /// Reasons why topUpTeam is refused.
     pub enum TopUpRefusal as "TopUpTeamErrorCode" {
-        /// There is no team with this id.
+        /// No team has this id.
         NotFound,
         /// The amount is not greater than 0, has more than four decimal places, or would raise the balance above
         /// 100000000000 cents.
@@ -48,7 +48,7 @@ entity::api_enum! {
 
     /// Reasons why adjustTeamBalance is refused.
     pub enum AdjustRefusal as "AdjustTeamBalanceErrorCode" {
-        /// There is no team with this id.
+        /// No team has this id.
         NotFound,
         /// The amount is 0, has more than four decimal places, or would raise the balance above
         /// 100000000000 cents.

@@ -46,7 +46,7 @@ entity::api_enum! {
 entity::api_enum! {
     /// Reasons why renameTeam is refused.
     pub enum RenameTeamRefusal {
-        /// There is no team with this id.
+        /// No team has this id.
         NotFound,
         /// The name is blank, longer than 200 characters, or contains control characters.
         NameInvalid,
