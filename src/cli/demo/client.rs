@@ -15,7 +15,7 @@ use crate::{
         contact::{self, NewContact, address::NewAddress},
         deadline::Deadline,
         message::{self, NewMessage, Sent},
-        phone_number::{self, Purchase},
+        phone_number::purchase::{self, Purchase},
         sender::{self, NewSender},
     },
     http,
@@ -56,7 +56,7 @@ async fn create_contacts_and_number(app: &App, caller: &AccountCaller) -> anyhow
         contacts.push(contact::create(app, &account, new).await.map_err(explain)?);
     }
     let purchase = Purchase { number: NUMBER.to_owned(), name: None, idempotency_key: None };
-    let bought = phone_number::purchase(app, &account, purchase).await.map_err(explain)?;
+    let bought = purchase::purchase(app, &account, purchase).await.map_err(explain)?;
     let new = NewSender {
         name: "Front desk".to_owned(),
         phone_number_id: Some(bought.number.id),

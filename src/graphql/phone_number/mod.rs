@@ -129,8 +129,8 @@ pub struct UpdatePhoneNumberInput {
 
 payload! {
     /// Result of purchasePhoneNumber.
-    PurchasePhoneNumberPayload, domain::PurchasePhoneNumberRefusal,
-    domain::Purchased as purchased => {
+    PurchasePhoneNumberPayload, domain::purchase::PurchasePhoneNumberRefusal,
+    domain::purchase::Purchased as purchased => {
         /// The phone number that was bought; null if the mutation was refused.
         phone_number: Option<PhoneNumber> = Some(PhoneNumber(purchased.number)),
         /// Whether the number had already been bought with the same idempotencyKey, so this call
@@ -172,9 +172,9 @@ impl PhoneNumberMutation {
         #[graphql(desc = "Phone number to buy.")] input: PurchasePhoneNumberInput,
     ) -> Result<Option<PurchasePhoneNumberPayload>> {
         let PurchasePhoneNumberInput { number, name, idempotency_key } = input;
-        let purchase = domain::Purchase { number, name, idempotency_key };
+        let purchase = domain::purchase::Purchase { number, name, idempotency_key };
         let done = audited(ctx, AuditAction::PurchasePhoneNumber, Target::Nothing, async {
-            domain::purchase(ctx.app()?, &ctx.live_account()?, purchase).await
+            domain::purchase::purchase(ctx.app()?, &ctx.live_account()?, purchase).await
         });
         PurchasePhoneNumberPayload::of(done.await)
     }

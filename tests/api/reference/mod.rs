@@ -45,7 +45,7 @@ fn the_page_of_http_has_no_numbers_but_statuses_and_names() {
     let numbers = words.map(|word| word.trim_matches(['.', ','])).filter(|word| !word.is_empty());
     let others: Vec<_> =
         numbers.filter(|number| !STATUSES.contains(number) && !NAMES.contains(number)).collect();
-    assert_eq!(others, [""; 0], "move the limits to tests/api/reference/limits.rs");
+    assert_eq!(others, [""; 0], "move the limits to tests/api/reference/limits");
 }
 
 /// Compares a committed page with the generated page. With `UPDATE_REFERENCE`, writes the generated page instead.
